@@ -1,0 +1,105 @@
+"""Training steps a second, against PyTorch in turns: ``python benchmarks/training.py [--batch 1 32 64 256]``.
+
+Both sides hold the same network and weights, take the same batch of random images, and do what a training script does:
+forward, loss, backward, optimiser step, gradients back to zero.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+
+import numpy as np
+from measure import Peer, machine, turns
+
+from cconv import nn, optim
+
+SGD = {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
+
+
+def layer(name: str, *args, **options) -> tuple:
+    return name, args, options
+
+
+# Layers as both sides name them: (name, arguments, options).
+LENET5 = [
+    layer("Conv2d", 1, 6, 5, padding=2), layer("ReLU"), layer("MaxPool2d", 2),
+    layer("Conv2d", 6, 16, 5), layer("ReLU"), layer("MaxPool2d", 2),
+    layer("Flatten"), layer("Linear", 400, 120), layer("ReLU"), layer("Linear", 120, 84), layer("ReLU"),
+    layer("Linear", 84, 10),
+]  # fmt: skip
+
+SIGMOID = [
+    layer("Conv2d", 1, 20, 5), layer("Sigmoid"), layer("MaxPool2d", 2),
+    layer("Conv2d", 20, 40, 5), layer("Sigmoid"), layer("MaxPool2d", 2),
+    layer("Flatten"), layer("Linear", 640, 100), layer("Sigmoid"), layer("Linear", 100, 10),
+]  # fmt: skip
+
+CIFAR = [
+    layer("Conv2d", 3, 32, 3, padding=1), layer("ReLU"), layer("Conv2d", 32, 32, 3, padding=1), layer("ReLU"),
+    layer("MaxPool2d", 2),
+    layer("Conv2d", 32, 64, 3, padding=1), layer("ReLU"), layer("Conv2d", 64, 64, 3, padding=1), layer("ReLU"),
+    layer("MaxPool2d", 2),
+    layer("Conv2d", 64, 128, 3, padding=1), layer("ReLU"), layer("Conv2d", 128, 128, 3, padding=1), layer("ReLU"),
+    layer("MaxPool2d", 2),
+    layer("Flatten"), layer("Linear", 2048, 10),
+]  # fmt: skip
+
+NETWORKS = {"lenet5": (LENET5, (1, 28, 28)), "sigmoid": (SIGMOID, (1, 28, 28)), "cifar": (CIFAR, (3, 32, 32))}
+
+
+def step(name: str, batch: int) -> tuple[Callable[[], None], tuple]:
+    """A training step of cconv, and what the peer needs to do the same."""
+    layers, image = NETWORKS[name]
+    rng = np.random.default_rng(0)
+    x = rng.random((batch, *image), np.float32)
+    y = rng.integers(0, 10, batch)
+    model = nn.Sequential(*(getattr(nn, kind)(*args, **options) for kind, args, options in layers))
+    weights = [parameter.value.copy() for parameter in model.parameters()]
+    criterion, optimizer = nn.CrossEntropyLoss(), optim.SGD(model.parameters(), **SGD)
+
+    def run() -> None:
+        logits, backward = model.forward(x)
+        _, loss_backward = criterion.forward(logits, y)
+        backward(loss_backward(), need_x=False)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return run, (layers, weights, x, y, SGD)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--batch", nargs="+", type=int, default=[1, 32, 64, 256])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", help="write the rows to this file")
+    options = parser.parse_args()
+    peer = Peer()
+    about = machine(peer)
+    print(about)
+    print(f"{'network':10} {'batch':>5} {'cconv images/s':>15} {'PyTorch images/s':>17} {'ratio':>6}")
+    rows = []
+    for name in options.networks:
+        for batch in options.batch:
+            run, request = step(name, batch)
+            peer.ask("training", request)
+            ours, theirs = turns(run, peer, options.rounds)
+            row = {
+                "network": name,
+                "batch": batch,
+                "cconv": batch / ours,
+                "pytorch": batch / theirs,
+                "ratio": theirs / ours,
+            }
+            rows.append(row)
+            print(f"{name:10} {batch:5} {row['cconv']:15,.0f} {row['pytorch']:17,.0f} {row['ratio']:6.2f}", flush=True)
+    peer.close()
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"machine": about, "rows": rows}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

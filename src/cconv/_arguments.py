@@ -1,0 +1,389 @@
+"""From raw arguments to clean values, operation by operation: checks and shapes, none of an operation's arithmetic.
+
+`functional` and `reference` both open with these functions, so that the two refuse the same calls in the same words.
+Every layer call in training passes here: the way through valid arguments is kept short, and wording is made only
+when something is wrong.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import NamedTuple
+
+import numpy as np
+
+from ._checks import choice, real, same_dtype
+from ._shapes import Padding, Pair, padding_pairs, pair, pool_output, whole, window_output
+
+INT64 = np.dtype(np.int64)
+REDUCTIONS = ("mean", "sum", "none")
+
+Needs = tuple[bool, bool, bool]
+Shape4 = tuple[int, int, int, int]
+
+
+class Conv2d(NamedTuple):
+    """Arguments of a convolution; `x` (N, C, H, W), `weight` (K, C / groups, R, S), `bias` (K,) or None."""
+
+    x: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray | None
+    stride: Pair
+    padding: Padding
+    dilation: Pair
+    groups: int
+    output_size: Pair
+
+
+class Conv2dBackward(NamedTuple):
+    """Arguments of a convolution's gradients; `grad_y` (N, K, output height, output width)."""
+
+    grad_y: np.ndarray
+    x: np.ndarray
+    weight: np.ndarray
+    stride: Pair
+    padding: Padding
+    dilation: Pair
+    groups: int
+    needs: Needs
+
+
+class Linear(NamedTuple):
+    """Arguments of a linear map; `x` (N, in), `weight` (out, in), `bias` (out,) or None."""
+
+    x: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray | None
+
+
+class LinearBackward(NamedTuple):
+    """Arguments of a linear map's gradients; `grad_y` (N, out)."""
+
+    grad_y: np.ndarray
+    x: np.ndarray
+    weight: np.ndarray
+    needs: Needs
+
+
+class Pool2d(NamedTuple):
+    """Arguments of a pooling; `x` (N, C, H, W)."""
+
+    x: np.ndarray
+    kernel: Pair
+    stride: Pair
+    padding: Padding
+    dilation: Pair
+    output_size: Pair
+
+
+class MaxPool2dBackward(NamedTuple):
+    """Arguments of a max pooling's gradient; `indices` int64, of grad_y's shape, all within a plane of `x_shape`."""
+
+    grad_y: np.ndarray
+    indices: np.ndarray
+    x_shape: Shape4
+
+
+class AvgPool2dBackward(NamedTuple):
+    """Arguments of an average pooling's gradient."""
+
+    grad_y: np.ndarray
+    x_shape: Shape4
+    kernel: Pair
+    stride: Pair
+    padding: Padding
+
+
+class CrossEntropy(NamedTuple):
+    """Arguments of a cross-entropy; `target` int64 labels (N, d1, ...) where `labels` is true, else a distribution
+    of the logits' shape and dtype. `positions` is the number of labels, which a mean divides by."""
+
+    logits: np.ndarray
+    target: np.ndarray
+    labels: bool
+    positions: int
+
+
+def conv2d(where: str, x, weight, bias, stride, padding, dilation, groups) -> Conv2d:
+    """Clean arguments of conv2d."""
+    x = real(where, "x", x, 4)
+    weight = real(where, "weight", weight, 4)
+    stride, padding, dilation, groups, output_size = _conv_geometry(where, x, weight, stride, padding, dilation, groups)
+    if bias is not None:
+        bias = _bias(where, bias, weight)
+    return Conv2d(x, weight, bias, stride, padding, dilation, groups, output_size)
+
+
+def conv2d_backward(where: str, grad_y, x, weight, stride, padding, dilation, groups, needs) -> Conv2dBackward:
+    """Clean arguments of conv2d_backward."""
+    grad_y = real(where, "grad_y", grad_y, 4)
+    x = real(where, "x", x, 4)
+    weight = real(where, "weight", weight, 4)
+    stride, padding, dilation, groups, output_size = _conv_geometry(where, x, weight, stride, padding, dilation, groups)
+    _match_output(where, grad_y, (x.shape[0], weight.shape[0], *output_size))
+    if grad_y.dtype is not x.dtype:
+        same_dtype(where, grad_y=grad_y, x=x, weight=weight)
+    return Conv2dBackward(grad_y, x, weight, stride, padding, dilation, groups, _needs(where, needs))
+
+
+def _conv_geometry(where: str, x: np.ndarray, weight: np.ndarray, stride, padding, dilation, groups):
+    _, channels, height, width = x.shape
+    filters, group_channels, kernel_h, kernel_w = weight.shape
+    if x.dtype is not weight.dtype:
+        same_dtype(where, x=x, weight=weight)
+    if type(groups) is not int or groups != 1:
+        groups = whole(where, "groups", groups, 1)
+        if filters % groups:
+            raise ValueError(f"{where}: groups={groups} does not divide the {filters} filters of weight {weight.shape}")
+    if not weight.size:
+        raise ValueError(f"{where}: weight {weight.shape} is empty")
+    if channels != group_channels * groups:
+        raise _channel_mismatch(where, x, weight, groups)
+    if not (height and width):
+        raise ValueError(f"{where}: x {x.shape} has no rows or no columns")
+    kernel = kernel_h, kernel_w
+    stride = pair(where, "stride", stride)
+    dilation = pair(where, "dilation", dilation)
+    padding = padding_pairs(where, padding, kernel, stride, dilation)
+    return stride, padding, dilation, groups, window_output(where, (height, width), kernel, stride, padding, dilation)
+
+
+def _channel_mismatch(where: str, x: np.ndarray, weight: np.ndarray, groups: int) -> ValueError:
+    expected = weight.shape[1] * groups
+    hint = ""
+    if x.shape[3] == expected:
+        hint = f": x looks like (N, H, W, C), use x.transpose(0, 3, 1, 2) for (N, C, H, W) {_channels_first(x.shape)}"
+    return ValueError(
+        f"{where}: x has {x.shape[1]} channels, weight {weight.shape} with groups={groups} expects {expected}{hint}"
+    )
+
+
+def _channels_first(shape: tuple[int, ...]) -> Shape4:
+    return shape[0], shape[3], shape[1], shape[2]
+
+
+def linear(where: str, x, weight, bias) -> Linear:
+    """Clean arguments of linear."""
+    x = real(where, "x", x, 2)
+    weight = real(where, "weight", weight, 2)
+    _match_features(where, x, weight)
+    if bias is not None:
+        bias = _bias(where, bias, weight)
+    return Linear(x, weight, bias)
+
+
+def linear_backward(where: str, grad_y, x, weight, needs) -> LinearBackward:
+    """Clean arguments of linear_backward."""
+    grad_y = real(where, "grad_y", grad_y, 2)
+    x = real(where, "x", x, 2)
+    weight = real(where, "weight", weight, 2)
+    _match_features(where, x, weight)
+    _match_output(where, grad_y, (x.shape[0], weight.shape[0]))
+    if grad_y.dtype is not x.dtype:
+        same_dtype(where, grad_y=grad_y, x=x, weight=weight)
+    return LinearBackward(grad_y, x, weight, _needs(where, needs))
+
+
+def _match_features(where: str, x: np.ndarray, weight: np.ndarray) -> None:
+    if x.dtype is not weight.dtype:
+        same_dtype(where, x=x, weight=weight)
+    if not weight.size:
+        raise ValueError(f"{where}: weight {weight.shape} is empty")
+    if x.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"{where}: x {x.shape} has {x.shape[1]} features, weight {weight.shape} expects {weight.shape[1]}"
+        )
+
+
+def max_pool2d(where: str, x, kernel_size, stride, padding, dilation, ceil_mode) -> Pool2d:
+    """Clean arguments of max_pool2d; `stride` None means `kernel_size`."""
+    x = real(where, "x", x, 4)
+    kernel = pair(where, "kernel_size", kernel_size)
+    stride = kernel if stride is None else pair(where, "stride", stride)
+    dilation = pair(where, "dilation", dilation)
+    padding = padding_pairs(where, padding, kernel, stride, dilation)
+    output_size = pool_output(where, (x.shape[2], x.shape[3]), kernel, stride, padding, dilation, ceil_mode)
+    return Pool2d(x, kernel, stride, padding, dilation, output_size)
+
+
+def max_pool2d_backward(where: str, grad_y, indices, x_shape) -> MaxPool2dBackward:
+    """Clean arguments of max_pool2d_backward."""
+    grad_y = real(where, "grad_y", grad_y, 4)
+    x_shape = _shape4(where, "x_shape", x_shape)
+    indices = np.asarray(indices)
+    if indices.dtype.kind != "i" or indices.dtype.itemsize != 8:
+        raise TypeError(f"{where}: indices have dtype {indices.dtype}, expected int64")
+    if indices.shape != grad_y.shape:
+        raise ValueError(f"{where}: indices have shape {indices.shape}, grad_y {grad_y.shape}: they must be equal")
+    if grad_y.shape[:2] != x_shape[:2]:
+        raise ValueError(f"{where}: grad_y {grad_y.shape} and x_shape {x_shape} must agree in N and C")
+    indices = _int64(indices)
+    plane = x_shape[2] * x_shape[3]
+    if not _all_below(indices, plane):
+        bad = indices[(indices < 0) | (indices >= plane)][0]
+        raise ValueError(f"{where}: indices hold {bad}, expected 0..{plane - 1} for x_shape {x_shape}")
+    return MaxPool2dBackward(grad_y, indices, x_shape)
+
+
+def avg_pool2d(where: str, x, kernel_size, stride, padding, ceil_mode) -> Pool2d:
+    """Clean arguments of avg_pool2d; `stride` None means `kernel_size`."""
+    return max_pool2d(where, x, kernel_size, stride, padding, 1, ceil_mode)
+
+
+def avg_pool2d_backward(where: str, grad_y, x_shape, kernel_size, stride, padding, ceil_mode) -> AvgPool2dBackward:
+    """Clean arguments of avg_pool2d_backward."""
+    grad_y = real(where, "grad_y", grad_y, 4)
+    x_shape = _shape4(where, "x_shape", x_shape)
+    kernel = pair(where, "kernel_size", kernel_size)
+    stride = kernel if stride is None else pair(where, "stride", stride)
+    padding = padding_pairs(where, padding, kernel, stride, (1, 1))
+    output_size = pool_output(where, (x_shape[2], x_shape[3]), kernel, stride, padding, (1, 1), ceil_mode)
+    _match_output(where, grad_y, (*x_shape[:2], *output_size))
+    return AvgPool2dBackward(grad_y, x_shape, kernel, stride, padding)
+
+
+def elementwise_backward(where: str, grad_y, name: str, kept) -> tuple[np.ndarray, np.ndarray]:
+    """(grad_y, kept) of an elementwise operation's gradient, where `name` ("x" or "y") is what `kept` is."""
+    kept = real(where, name, kept)
+    grad_y = real(where, "grad_y", grad_y)
+    if grad_y.shape != kept.shape:
+        raise ValueError(f"{where}: grad_y has shape {grad_y.shape}, {name} {kept.shape}: they must be equal")
+    if grad_y.dtype is not kept.dtype:
+        same_dtype(where, **{"grad_y": grad_y, name: kept})
+    return grad_y, kept
+
+
+def softmax(where: str, x, dim) -> tuple[np.ndarray, int]:
+    """(x, axis) of softmax and log_softmax, axis in 0..x.ndim - 1."""
+    x = real(where, "x", x)
+    return x, _axis(where, x, dim)
+
+
+def softmax_backward(where: str, grad_y, x, dim) -> tuple[np.ndarray, np.ndarray, int]:
+    """(grad_y, x, axis) of softmax_backward and log_softmax_backward."""
+    grad_y, x = elementwise_backward(where, grad_y, "x", x)
+    return grad_y, x, _axis(where, x, dim)
+
+
+def _axis(where: str, x: np.ndarray, dim) -> int:
+    try:
+        axis = operator.index(dim)
+    except TypeError:
+        raise TypeError(f"{where}: dim must be an integer, got {dim!r}") from None
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"{where}: dim must be in {-x.ndim}..{x.ndim - 1} for x {x.shape}, got {dim!r}")
+    return axis % x.ndim
+
+
+def cross_entropy(where: str, logits, target, reduction) -> CrossEntropy:
+    """Clean arguments of cross_entropy."""
+    logits = real(where, "logits", logits)
+    shape = logits.shape
+    if len(shape) < 2 or shape[1] == 0:
+        raise ValueError(f"{where}: logits have shape {shape}, expected (N, C) or (N, C, d1, ...) with C at least 1")
+    choice(where, "reduction", reduction, REDUCTIONS)
+    target = np.asarray(target)
+    if target.shape == shape:
+        # One-hot labels are often integers or booleans.
+        target = target.astype(logits.dtype) if target.dtype.kind in "iub" else real(where, "target", target)
+        if target.dtype is not logits.dtype:
+            same_dtype(where, logits=logits, target=target)
+        return CrossEntropy(logits, target, False, logits.size // shape[1])
+    label_shape = (shape[0], *shape[2:])
+    if target.shape != label_shape:
+        raise ValueError(
+            f"{where}: target has shape {target.shape}, expected labels {label_shape} or a distribution {shape} "
+            f"for logits {shape}"
+        )
+    if target.dtype.kind not in "iu":
+        raise TypeError(
+            f"{where}: target {target.shape} has dtype {target.dtype}, labels must be integers: "
+            f"use target.astype(np.int64), or give one-hot or soft labels of the logits' shape {shape}"
+        )
+    labels = _int64(target)
+    if not _all_below(labels, shape[1]):
+        raise _label_out_of_range(where, target, labels, shape)
+    return CrossEntropy(logits, labels, True, labels.size)
+
+
+def _label_out_of_range(where: str, target: np.ndarray, labels: np.ndarray, shape: tuple[int, ...]) -> ValueError:
+    first = np.unravel_index(np.argmax((labels < 0) | (labels >= shape[1])), labels.shape)
+    index = tuple(int(i) for i in first)
+    return ValueError(
+        f"{where}: target has label {target[index]} at index {index[0] if len(index) == 1 else index}, "
+        f"expected 0..{shape[1] - 1} for logits {shape}"
+    )
+
+
+def elementwise_loss(where: str, x, target, reduction) -> tuple[np.ndarray, np.ndarray]:
+    """(x, target) of mse_loss and binary_cross_entropy_with_logits."""
+    x = real(where, "x", x)
+    target = real(where, "target", target)
+    if target.shape != x.shape:
+        raise ValueError(f"{where}: target has shape {target.shape}, x {x.shape}: they must be equal")
+    if target.dtype is not x.dtype:
+        same_dtype(where, x=x, target=target)
+    choice(where, "reduction", reduction, REDUCTIONS)
+    return x, target
+
+
+def grad_loss(where: str, value, shape: tuple[int, ...], dtype: np.dtype, reduction: str) -> float | np.ndarray:
+    """The gradient of a loss: a float, or for reduction "none" an array of the losses' shape (a number stands for
+    an array filled with it)."""
+    if isinstance(value, (int, float)):
+        number = float(value)
+    else:
+        array = np.asarray(value)
+        if reduction == "none" and array.ndim:
+            array = real(where, "grad_loss", array)
+            if array.shape != shape:
+                raise ValueError(f"{where}: grad_loss has shape {array.shape}, expected {shape} as the losses")
+            if array.dtype is not dtype:
+                raise TypeError(f"{where}: grad_loss has dtype {array.dtype}, expected {dtype} as the losses")
+            return array
+        if array.ndim or array.dtype.kind not in "iuf":
+            raise TypeError(f"{where}: grad_loss must be a number for reduction={reduction!r}, got {value!r}")
+        number = float(array)
+    return np.full(shape, number, dtype) if reduction == "none" else number
+
+
+def _bias(where: str, bias, weight: np.ndarray) -> np.ndarray:
+    bias = real(where, "bias", bias)
+    if bias.shape != weight.shape[:1]:
+        raise ValueError(f"{where}: bias has shape {bias.shape}, weight {weight.shape} expects {weight.shape[:1]}")
+    if bias.dtype is not weight.dtype:
+        same_dtype(where, weight=weight, bias=bias)
+    return bias
+
+
+def _match_output(where: str, grad_y: np.ndarray, expected: tuple[int, ...]) -> None:
+    if grad_y.shape != expected:
+        raise ValueError(f"{where}: grad_y has shape {grad_y.shape}, the output has {expected}: they must be equal")
+
+
+def _needs(where: str, needs) -> Needs:
+    try:
+        x, weight, bias = needs
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: needs must be three booleans (x, weight, bias), got {needs!r}") from None
+    return bool(x), bool(weight), bool(bias)
+
+
+def _shape4(where: str, name: str, shape) -> Shape4:
+    if not isinstance(shape, (tuple, list)) or len(shape) != 4:
+        raise ValueError(f"{where}: {name} must be (N, C, H, W), got {shape!r}")
+    n, c, h, w = shape
+    return whole(where, name, n), whole(where, name, c), whole(where, name, h), whole(where, name, w)
+
+
+def _int64(array: np.ndarray) -> np.ndarray:
+    """As aligned, C-contiguous native int64; an unsigned value beyond its range turns negative."""
+    flags = array.flags
+    if array.dtype is INT64 and flags.c_contiguous and flags.aligned:
+        return array
+    return np.array(array, dtype=INT64, order="C")
+
+
+def _all_below(integers: np.ndarray, bound: int) -> bool:
+    """Whether all of an int64 array lies in 0..bound - 1; read as unsigned, negative numbers are large ones."""
+    return integers.size == 0 or int(integers.view(np.uint64).max()) < bound

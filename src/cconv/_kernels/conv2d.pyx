@@ -1,0 +1,572 @@
+# Convolution in all three directions, by filter taps over one padded image: no im2col copy of the batch.
+#
+#   correlate         forward, and the gradient to the input (the same sum over another table of taps)
+#   weight_by_outer   gradient to the weight, many filters: outer products of dy and x, position by position
+#   weight_by_dot     gradient to the weight, few filters: dot products along rows
+#   sum_planes        gradient to the bias
+#
+# A *tap* is one (channel, row, column) of the filter. Its image is copied once into a zero-padded buffer, split into
+# stride x stride phases, so that a tap is one offset and neighbouring outputs are neighbours in memory:
+#
+#   y[m, i, j] = bias[m] + sum over t of weight[m, t] * buffer[offsets[t] + i*row_step + j]
+#
+# The tables (offsets, phases) are made in functional/_conv_plan.py, once a shape. Sums run over t in order, a chain of
+# fused multiply-adds each; which side of the product is the vector changes no bit.
+
+from cython.parallel cimport prange, threadid
+cimport numpy as cnp
+
+from cconv._kernels.pack cimport clear, copy, copy_steps, inside, set_all, transpose
+from cconv._kernels.simd cimport lanes, real
+from cconv._kernels.tile cimport dot_any, lane_sum, outer_any, tile_rows, virtual_lanes
+
+cnp.import_array()
+
+
+cdef enum:
+    TERMS = 128  # taps a pass: their packed weights (16 KB) stay in the first-level cache
+    POSITIONS = 192  # positions a pass: their sums do too
+    SMALL = 1 << 17  # numbers that one thread copies or adds up before another is awake
+
+
+# As `Geometry` in functional/_conv_plan.py, field by field.
+cdef struct Geometry:
+    Py_ssize_t groups
+    Py_ssize_t channels  # of one group, in the source image
+    Py_ssize_t height  # of the source image
+    Py_ssize_t width
+    Py_ssize_t top  # zeros before the first row and column
+    Py_ssize_t left
+    Py_ssize_t stride_h  # phases of the buffer
+    Py_ssize_t stride_w
+    Py_ssize_t rows  # of one phase's plane
+    Py_ssize_t columns
+    Py_ssize_t copied  # 0: nothing to pad or split, taps read the caller's array
+    Py_ssize_t buffer  # numbers in the buffer of one group of one image, a tail of zeros included
+    Py_ssize_t row_step  # buffer numbers between output rows
+    Py_ssize_t reach  # phase rows below an output's own that its taps read
+    Py_ssize_t outputs  # of one group
+    Py_ssize_t output_step  # weight numbers between outputs
+    Py_ssize_t group_weights  # weight numbers between groups
+    Py_ssize_t terms  # taps, all phases together
+    Py_ssize_t run  # so many taps in a row lie next to each other in the weight
+    Py_ssize_t phases  # of the result
+    Py_ssize_t out_rows  # of the tallest phase of the result
+    Py_ssize_t out_plane  # numbers between channels of the result
+
+
+# One phase of the result: outputs at start + i*row + j*column.
+cdef struct Phase:
+    Py_ssize_t first  # tap
+    Py_ssize_t terms
+    Py_ssize_t rows
+    Py_ssize_t columns
+    Py_ssize_t start
+    Py_ssize_t row
+    Py_ssize_t column
+
+
+cdef void outer(real* acc, Py_ssize_t stride, const real* x, const real* w, const int* xo, const int* wo, Py_ssize_t terms, int rows, int J) noexcept nogil:
+    outer_any(acc, stride, x, w, xo, wo, terms, rows, J)
+
+
+cdef void dot(real* acc, Py_ssize_t si, Py_ssize_t sj, const real* a, const int* ao, Py_ssize_t a_row, const real* b, Py_ssize_t bs, Py_ssize_t b_row,
+              Py_ssize_t rows, Py_ssize_t n, int I, int J) noexcept nogil:
+    dot_any(acc, si, sj, a, ao, a_row, b, bs, b_row, rows, n, I, J)
+
+
+cdef void fill(real* buffer, const real* x, const Geometry* g, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Rows first..last-1 of every phase plane: the padded image, split."""
+    cdef Py_ssize_t c, a, b, q, row, low, high
+    cdef real* dst
+    cdef const real* src
+    for b in range(g.stride_w):
+        inside(b - g.left, g.stride_w, g.width, g.columns, &low, &high)
+        for c in range(g.channels):
+            for a in range(g.stride_h):
+                dst = buffer + (((c * g.stride_h + a) * g.stride_w + b) * g.rows + first) * g.columns
+                row = first * g.stride_h + a - g.top
+                src = x + (c * g.height + row) * g.width + b - g.left
+                for q in range(first, last):
+                    if 0 <= row < g.height:
+                        set_all(dst, low, <real> 0)
+                        copy_steps(dst + low, src + low * g.stride_w, g.stride_w, high - low)
+                        set_all(dst + high, g.columns - high, <real> 0)
+                    else:
+                        clear(dst, g.columns)
+                    dst += g.columns
+                    row += g.stride_h
+                    src += g.stride_h * g.width
+    q = g.channels * g.stride_h * g.stride_w * g.rows * g.columns
+    clear(buffer + q, g.buffer - q)
+
+
+# --- vectors along output channels --------------------------------------------------------------------------
+
+
+cdef void pack_block(real* dst, const real* weight, const int* sources, const Geometry* g, const Phase* phase, Py_ssize_t m0, Py_ssize_t wide) noexcept nogil:
+    """dst[t*wide + m] = weight of output m0 + m at tap t; zero past the last output."""
+    cdef Py_ssize_t t = 0, run, count = min(wide, g.outputs - m0)
+    if count < wide:
+        clear(dst, phase.terms * wide)
+    while t < phase.terms:
+        run = min(g.run, phase.terms - t)
+        transpose(weight + sources[phase.first + t] + m0 * g.output_step, g.output_step, count, run, dst + t * wide, wide)
+        t += run
+
+
+cdef void put_channels(real* y, const real* acc, Py_ssize_t wide, const Geometry* g, const Phase* phase, Py_ssize_t count,
+                       Py_ssize_t r0, Py_ssize_t r1, Py_ssize_t c0, Py_ssize_t c1) noexcept nogil:
+    """Sums [position][channel] to the result [channel][position]."""
+    cdef Py_ssize_t row, j, m, n = c1 - c0
+    cdef real* dst
+    if phase.column == 1 and (phase.row == n or r1 - r0 == 1):
+        transpose(acc, wide, (r1 - r0) * n, count, y + phase.start + r0 * phase.row + c0, g.out_plane)
+    elif phase.column == 1:
+        for row in range(r0, r1):
+            transpose(acc + (row - r0) * n * wide, wide, n, count, y + phase.start + row * phase.row + c0, g.out_plane)
+    else:
+        for row in range(r0, r1):
+            for m in range(count):
+                dst = y + m * g.out_plane + phase.start + row * phase.row + c0 * phase.column
+                for j in range(n):
+                    dst[j * phase.column] = acc[((row - r0) * n + j) * wide + m]
+
+
+cdef void channels_pass(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const Geometry* g, const Phase* phase,
+                        Py_ssize_t m0, Py_ssize_t wide, int J, real* acc, Py_ssize_t r0, Py_ssize_t r1, Py_ssize_t c0, Py_ssize_t c1) noexcept nogil:
+    """Outputs m0 .. m0+wide-1 at rows r0..r1-1, columns c0..c1-1 of one phase."""
+    cdef int steps[TERMS]
+    cdef Py_ssize_t p, m, t, terms, row, j, n = c1 - c0
+    cdef Py_ssize_t tiles = (n + tile_rows(J) - 1) // tile_rows(J), k
+    cdef Py_ssize_t count = min(wide, g.outputs - m0)
+    for t in range(TERMS):
+        steps[t] = <int> (t * wide)
+    clear(acc, (r1 - r0) * n * wide)
+    if bias != NULL:
+        for p in range((r1 - r0) * n):
+            copy(acc + p * wide, bias + m0, count)
+    t = 0
+    while t < phase.terms:
+        terms = min(<Py_ssize_t> TERMS, phase.terms - t)
+        for row in range(r0, r1):
+            for k in range(tiles):  # tiles of nearly one size: 2 x 8 for 16, rather than 14 + 2
+                j = n * k // tiles
+                outer(acc + ((row - r0) * n + j) * wide, wide, x + row * g.row_step + c0 + j, packed + t * wide,
+                      offsets + phase.first + t, steps, terms, <int> (n * (k + 1) // tiles - j), J)
+        t += terms
+    put_channels(y + m0 * g.out_plane, acc, wide, g, phase, count, r0, r1, c0, c1)
+
+
+cdef void channels_rows(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const Geometry* g, const Phase* phase,
+                        Py_ssize_t m0, Py_ssize_t wide, int J, real* acc, Py_ssize_t i0, Py_ssize_t i1) noexcept nogil:
+    """Rows i0..i1-1 in passes of about POSITIONS positions."""
+    cdef Py_ssize_t r = i0, c, rows, columns
+    if phase.columns == 0:
+        return
+    rows = max(1, POSITIONS // phase.columns)
+    columns = phase.columns if rows > 1 else POSITIONS
+    while r < i1:
+        rows = min(rows, i1 - r)
+        c = 0
+        while c < phase.columns:
+            channels_pass(y, x, packed, bias, offsets, g, phase, m0, wide, J, acc, r, r + rows, c, min(c + columns, phase.columns))
+            c += columns
+        r += rows
+
+
+# --- vectors along positions --------------------------------------------------------------------------------
+
+
+cdef void positions_pass(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const Geometry* g, const Phase* phase,
+                         real* acc, Py_ssize_t r0, Py_ssize_t r1) noexcept nogil:
+    """All outputs at rows r0..r1-1. Positions run on over row ends: the columns between rows are computed and dropped."""
+    cdef int steps[TERMS]
+    cdef Py_ssize_t M = g.outputs, wide = lanes(acc), t, terms, m, k, v, j, row
+    cdef Py_ssize_t registers = ((r1 - r0 - 1) * g.row_step + phase.columns + wide - 1) // wide
+    cdef Py_ssize_t n = registers * wide
+    cdef Py_ssize_t tiles = (M + tile_rows(3) - 1) // tile_rows(3)
+    cdef int J
+    cdef real* dst
+    cdef const real* src
+    for t in range(min(<Py_ssize_t> TERMS, phase.terms)):
+        steps[t] = <int> (t * M)
+    for m in range(M):
+        for j in range(n):
+            acc[m * n + j] = 0 if bias == NULL else bias[m]
+    t = 0
+    while t < phase.terms:
+        terms = min(<Py_ssize_t> TERMS, phase.terms - t)
+        v = 0
+        while v < registers:
+            J = <int> min(3, registers - v)
+            if registers - v == 4:
+                J = 2
+            for k in range(tiles):
+                m = M * k // tiles
+                outer(acc + m * n + v * wide, n, packed + t * M + m, x + r0 * g.row_step + v * wide,
+                      steps, offsets + phase.first + t, terms, <int> (M * (k + 1) // tiles - m), J)
+            v += J
+        t += terms
+    for m in range(M):
+        for row in range(r0, r1):
+            dst = y + m * g.out_plane + phase.start + row * phase.row
+            src = acc + m * n + (row - r0) * g.row_step
+            if phase.column == 1:
+                copy(dst, src, phase.columns)
+            else:
+                for j in range(phase.columns):
+                    dst[j * phase.column] = src[j]
+
+
+# --- the call -----------------------------------------------------------------------------------------------
+
+
+cdef Py_ssize_t padded_outputs(const real* kind, const Geometry* g, bint along_channels) noexcept nogil:
+    """Outputs of a group as the packed weights count them: whole registers of channels."""
+    if along_channels:
+        return (g.outputs + lanes(kind) - 1) // lanes(kind) * lanes(kind)
+    return g.outputs
+
+
+cdef void pack(real* packed, const real* weight, const int* sources, const Geometry* g, const Phase* phases, bint along_channels, Py_ssize_t index) noexcept nogil:
+    """Weights of one group and one block of outputs, all phases, in the order in which tiles read them."""
+    cdef Py_ssize_t padded = padded_outputs(packed, g, along_channels)
+    cdef Py_ssize_t wide = 2 * lanes(packed) if along_channels else padded
+    cdef Py_ssize_t blocks = (padded + wide - 1) // wide
+    cdef Py_ssize_t group = index // blocks, m0 = index % blocks * wide, f
+    packed += group * g.terms * padded
+    weight += group * g.group_weights
+    wide = min(wide, padded - m0)
+    for f in range(g.phases):
+        pack_block(packed + phases[f].first * padded + phases[f].terms * m0, weight, sources, g, phases + f, m0, wide)
+
+
+cdef void task(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const Geometry* g, const Phase* phases,
+               bint along_channels, Py_ssize_t images, Py_ssize_t chunk, Py_ssize_t row_blocks, Py_ssize_t splits, Py_ssize_t pass_rows,
+               real* buffers, Py_ssize_t index) noexcept nogil:
+    """A chunk of images, one group, one block of rows, one range of outputs. Each block of weights meets the whole
+    chunk while it is in cache."""
+    cdef Py_ssize_t padded = padded_outputs(y, g, along_channels)
+    cdef Py_ssize_t wide = 2 * lanes(y) if along_channels else padded
+    cdef Py_ssize_t blocks = (padded + wide - 1) // wide
+    cdef Py_ssize_t split = index % splits
+    cdef Py_ssize_t block = index // splits % row_blocks
+    cdef Py_ssize_t group = index // splits // row_blocks % g.groups
+    cdef Py_ssize_t n0 = index // splits // row_blocks // g.groups * chunk
+    cdef Py_ssize_t n1 = min(n0 + chunk, images)
+    cdef Py_ssize_t i0 = g.out_rows * block // row_blocks, i1 = g.out_rows * (block + 1) // row_blocks
+    cdef Py_ssize_t n, f, k, i, r, m0, width, last
+    cdef const real* image
+    cdef const real* weights
+    cdef const Phase* phase
+    cdef real* acc = buffers + chunk * g.buffer if g.copied else buffers
+    packed += group * g.terms * padded
+    if bias != NULL:
+        bias += group * g.outputs
+    if g.copied:
+        for n in range(n0, n1):
+            image = x + (n * g.groups + group) * g.channels * g.height * g.width
+            fill(buffers + (n - n0) * g.buffer, image, g, i0, min(g.rows, i1 + g.reach))
+    for f in range(g.phases):
+        phase = phases + f
+        last = min(i1, phase.rows)
+        for k in range(blocks * split // splits, blocks * (split + 1) // splits):
+            m0 = k * wide
+            width = min(wide, padded - m0)
+            weights = packed + phase.first * padded + phase.terms * m0
+            for n in range(n0, n1):
+                if g.copied:
+                    image = buffers + (n - n0) * g.buffer
+                else:
+                    image = x + (n * g.groups + group) * g.channels * g.height * g.width
+                if along_channels:
+                    channels_rows(y + (n * g.groups + group) * g.outputs * g.out_plane, image, weights, bias, offsets, g, phase,
+                                  m0, width, <int> (width // lanes(y)), acc, i0, last)
+                else:
+                    for i in range((last - i0 + pass_rows - 1) // pass_rows):
+                        r = i0 + i * pass_rows
+                        positions_pass(y + (n * g.groups + group) * g.outputs * g.out_plane, image, weights, bias, offsets, g, phase,
+                                       acc, r, min(r + pass_rows, last))
+
+
+cdef void run(real* y, const real* x, const real* weight, const real* bias, const int* offsets, const int* sources, const Geometry* g,
+              const Phase* phases, real* scratch, Py_ssize_t per_thread, bint along_channels, Py_ssize_t images, Py_ssize_t chunk,
+              Py_ssize_t row_blocks, Py_ssize_t splits, Py_ssize_t pass_rows, int threads) noexcept nogil:
+    cdef Py_ssize_t padded = padded_outputs(y, g, along_channels)
+    cdef Py_ssize_t blocks = (padded + 2 * lanes(y) - 1) // (2 * lanes(y)) if along_channels else 1
+    cdef Py_ssize_t tasks = (images + chunk - 1) // chunk * g.groups * row_blocks * splits
+    cdef Py_ssize_t i
+    cdef real* buffers = scratch + (g.groups * g.terms * padded + 15) // 16 * 16
+    # Few weights are packed sooner by the calling thread than by waking another.
+    for i in prange(g.groups * blocks, num_threads=threads if g.groups * g.terms * padded > SMALL else 1, schedule="static"):
+        pack(scratch, weight, sources, g, phases, along_channels, i)
+    for i in prange(tasks, num_threads=threads, schedule="dynamic"):
+        task(y, x, scratch, bias, offsets, g, phases, along_channels, images, chunk, row_blocks, splits, pass_rows,
+             buffers + threadid() * per_thread, i)
+
+
+def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarray offsets, cnp.ndarray sources, cnp.ndarray geometry,
+              cnp.ndarray phases, cnp.ndarray scratch, Py_ssize_t per_thread, bint along_channels, Py_ssize_t chunk, Py_ssize_t row_blocks,
+              Py_ssize_t splits, Py_ssize_t pass_rows, int threads):
+    """y from x and weight by the tables of a plan; `scratch` holds the packed weights and `per_thread` numbers a thread."""
+    cdef void* b = cnp.PyArray_DATA(bias) if bias is not None else NULL
+    cdef bint single = cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT
+    cdef void* yp = cnp.PyArray_DATA(y)
+    cdef void* xp = cnp.PyArray_DATA(x)
+    cdef void* wp = cnp.PyArray_DATA(weight)
+    cdef void* sp = cnp.PyArray_DATA(scratch)
+    cdef int* op = <int*> cnp.PyArray_DATA(offsets)
+    cdef int* qp = <int*> cnp.PyArray_DATA(sources)
+    cdef Geometry* g = <Geometry*> cnp.PyArray_DATA(geometry)
+    cdef Phase* fp = <Phase*> cnp.PyArray_DATA(phases)
+    cdef Py_ssize_t images = cnp.PyArray_DIM(x, 0)
+    with nogil:
+        if single:
+            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, op, qp, g, fp, <float*> sp, per_thread, along_channels, images,
+                chunk, row_blocks, splits, pass_rows, threads)
+        else:
+            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, op, qp, g, fp, <double*> sp, per_thread, along_channels, images,
+                chunk, row_blocks, splits, pass_rows, threads)
+
+
+# --- gradient to the weight: outer products -----------------------------------------------------------------
+#
+# For each chunk of images, into sums of its own, image after image, position after position:
+#
+#   sums[r, s, c, k] += x[c, i*stride + r, j*stride + s] * grad_y[k, i, j]
+#
+# with x turned to [row][column][channel] and grad_y to [position][filter], so that both sides of a tile are contiguous. The
+# number of chunks depends on shapes alone; `reduce_outer` adds them in order.
+
+
+# As `WeightGeometry` in functional/_conv_plan.py.
+cdef struct WeightGeometry:
+    Py_ssize_t groups
+    Py_ssize_t channels  # of one group
+    Py_ssize_t filters  # of one group
+    Py_ssize_t height
+    Py_ssize_t width
+    Py_ssize_t top
+    Py_ssize_t left
+    Py_ssize_t padded_width
+    Py_ssize_t stride_h
+    Py_ssize_t kernel_rows
+    Py_ssize_t kernel_columns
+    Py_ssize_t reach  # padded rows that one output row reads
+    Py_ssize_t out_rows
+    Py_ssize_t out_columns
+    Py_ssize_t pass_rows  # output rows a pass: x and grad_y, turned, stay in the second-level cache
+    Py_ssize_t runs  # stretches of taps that lie next to each other in the turned image
+    Py_ssize_t run  # taps a stretch
+
+
+cdef void turn_rows(real* dst, const real* x, const WeightGeometry* g, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
+    """Padded rows first .. first+count-1 of an image as [row][column][channel]."""
+    cdef Py_ssize_t C = g.channels, q, row, before = min(g.left, g.padded_width), inside
+    inside = max(0, min(g.width, g.padded_width - before))
+    for q in range(count):
+        row = first + q - g.top
+        if 0 <= row < g.height:
+            clear(dst, before * C)
+            transpose(x + row * g.width, g.height * g.width, C, inside, dst + before * C, C)
+            clear(dst + (before + inside) * C, (g.padded_width - before - inside) * C)
+        else:
+            clear(dst, g.padded_width * C)
+        dst += g.padded_width * C
+
+
+cdef void outer_task(real* sums, const real* grad_y, const real* x, const int* run_offsets, const int* positions, const WeightGeometry* g,
+                     real* scratch, Py_ssize_t images, Py_ssize_t chunks, Py_ssize_t splits, Py_ssize_t index) noexcept nogil:
+    """One chunk of images, one group, one range of filters."""
+    cdef int steps[POSITIONS]
+    cdef Py_ssize_t L = lanes(sums), C = g.channels, K = g.filters
+    cdef Py_ssize_t padded = (K + L - 1) // L * L, blocks = (padded + 2 * L - 1) // (2 * L)
+    cdef Py_ssize_t split = index % splits, group = index // splits % g.groups, chunk = index // splits // g.groups
+    cdef Py_ssize_t b0 = blocks * split // splits, b1 = blocks * (split + 1) // splits
+    cdef Py_ssize_t k0 = b0 * 2 * L, k1 = min(b1 * 2 * L, padded), wide = k1 - k0, filters = min(k1, K) - k0
+    cdef Py_ssize_t taps = g.runs * g.run, plane = g.out_rows * g.out_columns
+    cdef Py_ssize_t n, block, r0, rows, p, p_pass, count, b, run, i, k, m0, tiles, t
+    cdef int J
+    cdef real* turned = scratch
+    cdef real* dy = scratch + (((g.pass_rows - 1) * g.stride_h + g.reach) * g.padded_width * C + 15) // 16 * 16
+    for t in range(POSITIONS):
+        steps[t] = <int> (t * wide)
+    sums += (chunk * g.groups + group) * taps * padded
+    for t in range(taps):
+        clear(sums + t * padded + k0, wide)
+    if filters < wide:
+        clear(dy, g.pass_rows * g.out_columns * wide)
+    for n in range(images * chunk // chunks, images * (chunk + 1) // chunks):
+        for block in range((g.out_rows + g.pass_rows - 1) // g.pass_rows):
+            r0 = block * g.pass_rows
+            rows = min(g.pass_rows, g.out_rows - r0)
+            turn_rows(turned, x + (n * g.groups + group) * C * g.height * g.width, g, r0 * g.stride_h, (rows - 1) * g.stride_h + g.reach)
+            transpose(grad_y + ((n * g.groups + group) * K + k0) * plane + r0 * g.out_columns, plane, filters, rows * g.out_columns, dy, wide)
+            for p_pass in range((rows * g.out_columns + POSITIONS - 1) // POSITIONS):
+                p = p_pass * POSITIONS
+                count = min(<Py_ssize_t> POSITIONS, rows * g.out_columns - p)
+                for b in range(b0, b1):
+                    m0 = b * 2 * L - k0
+                    J = 2 if wide - m0 >= 2 * L else 1
+                    tiles = (g.run + tile_rows(J) - 1) // tile_rows(J)
+                    for run in range(g.runs):
+                        for k in range(tiles):
+                            i = g.run * k // tiles
+                            outer(sums + (run * g.run + i) * padded + k0 + m0, padded, turned + run_offsets[run] + i, dy + p * wide + m0,
+                                  positions + p, steps, count, <int> (g.run * (k + 1) // tiles - i), J)
+
+
+cdef void reduce_outer(real* grad_weight, real* sums, const WeightGeometry* g, Py_ssize_t chunks, Py_ssize_t index) noexcept nogil:
+    """The chunks' sums of one group and one tap, added in order and turned to [filter][channel][row][column]."""
+    cdef Py_ssize_t padded = (g.filters + lanes(sums) - 1) // lanes(sums) * lanes(sums)
+    cdef Py_ssize_t taps = g.runs * g.run, group = index // taps, tap = index % taps, kernel = taps // g.channels
+    cdef Py_ssize_t chunk, k
+    cdef real* total = sums + index * padded
+    cdef const real* part
+    for chunk in range(1, chunks):
+        part = sums + ((chunk * g.groups + group) * taps + tap) * padded
+        for k in range(padded):
+            total[k] += part[k]
+    grad_weight += group * g.filters * taps + tap % g.channels * kernel + tap // g.channels
+    for k in range(g.filters):
+        grad_weight[k * taps] = total[k]
+
+
+cdef void run_outer(real* grad_weight, const real* grad_y, const real* x, const int* run_offsets, const int* positions, const WeightGeometry* g,
+                    real* scratch, Py_ssize_t per_thread, Py_ssize_t images, Py_ssize_t chunks, Py_ssize_t splits, int threads) noexcept nogil:
+    cdef Py_ssize_t padded = (g.filters + lanes(scratch) - 1) // lanes(scratch) * lanes(scratch), i
+    cdef real* buffers = scratch + chunks * g.groups * g.runs * g.run * padded
+    for i in prange(chunks * g.groups * splits, num_threads=threads, schedule="dynamic"):
+        outer_task(scratch, grad_y, x, run_offsets, positions, g, buffers + threadid() * per_thread, images, chunks, splits, i)
+    for i in prange(g.groups * g.runs * g.run, num_threads=threads if chunks * g.groups * g.runs * g.run * padded > SMALL else 1, schedule="static"):
+        reduce_outer(grad_weight, scratch, g, chunks, i)
+
+
+def weight_by_outer(cnp.ndarray grad_weight, cnp.ndarray grad_y, cnp.ndarray x, cnp.ndarray run_offsets, cnp.ndarray positions,
+                    cnp.ndarray geometry, cnp.ndarray scratch, Py_ssize_t per_thread, Py_ssize_t chunks, Py_ssize_t splits, int threads):
+    """grad_weight, written; `scratch` holds the chunks' sums and `per_thread` numbers a thread."""
+    cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
+    cdef void* wp = cnp.PyArray_DATA(grad_weight)
+    cdef void* yp = cnp.PyArray_DATA(grad_y)
+    cdef void* xp = cnp.PyArray_DATA(x)
+    cdef void* sp = cnp.PyArray_DATA(scratch)
+    cdef int* rp = <int*> cnp.PyArray_DATA(run_offsets)
+    cdef int* pp = <int*> cnp.PyArray_DATA(positions)
+    cdef WeightGeometry* g = <WeightGeometry*> cnp.PyArray_DATA(geometry)
+    cdef Py_ssize_t images = cnp.PyArray_DIM(x, 0)
+    with nogil:
+        if single:
+            run_outer(<float*> wp, <float*> yp, <float*> xp, rp, pp, g, <float*> sp, per_thread, images, chunks, splits, threads)
+        else:
+            run_outer(<double*> wp, <double*> yp, <double*> xp, rp, pp, g, <double*> sp, per_thread, images, chunks, splits, threads)
+
+
+# --- gradient to the weight: dot products -------------------------------------------------------------------
+#
+# The same sums for few filters or few channels, where a tile of outer products would be mostly empty: rows of the padded
+# image times rows of grad_y, in virtual lanes that are kept over all images of a chunk and added at its end.
+
+
+cdef void dot_task(real* parts, const real* grad_y, const real* x, const int* offsets, const Geometry* g, Py_ssize_t filters, Py_ssize_t rows,
+                   Py_ssize_t columns, Py_ssize_t pass_rows, real* scratch, Py_ssize_t images, Py_ssize_t chunks, Py_ssize_t index) noexcept nogil:
+    """One chunk of images and one group."""
+    cdef Py_ssize_t V = virtual_lanes(parts), taps = g.terms, plane = rows * columns
+    cdef Py_ssize_t group = index % g.groups, chunk = index // g.groups
+    cdef Py_ssize_t n, block, r, t, k
+    cdef real* acc = scratch + g.buffer if g.copied else scratch
+    cdef const real* image
+    clear(acc, taps * filters * V)
+    for n in range(images * chunk // chunks, images * (chunk + 1) // chunks):
+        image = x + (n * g.groups + group) * g.channels * g.height * g.width
+        if g.copied:
+            fill(scratch, image, g, 0, g.rows)
+            image = scratch
+        for block in range((rows + pass_rows - 1) // pass_rows):
+            r = block * pass_rows
+            dot(acc, filters * V, V, image + r * g.row_step, offsets, g.row_step, grad_y + (n * g.groups + group) * filters * plane + r * columns,
+                plane, columns, min(pass_rows, rows - r), columns, <int> taps, <int> filters)
+    parts += (chunk * g.groups + group) * filters * taps
+    for k in range(filters):
+        for t in range(taps):
+            parts[k * taps + t] = lane_sum(acc + (t * filters + k) * V)
+
+
+cdef void run_dot(real* grad_weight, const real* grad_y, const real* x, const int* offsets, const Geometry* g, Py_ssize_t filters,
+                  Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t pass_rows, real* scratch, Py_ssize_t per_thread, Py_ssize_t images,
+                  Py_ssize_t chunks, int threads) noexcept nogil:
+    cdef Py_ssize_t size = g.groups * filters * g.terms, i, chunk
+    cdef real* buffers = scratch + (chunks * size + 15) // 16 * 16
+    for i in prange(chunks * g.groups, num_threads=threads, schedule="dynamic"):
+        dot_task(scratch, grad_y, x, offsets, g, filters, rows, columns, pass_rows, buffers + threadid() * per_thread, images, chunks, i)
+    for i in range(size):
+        grad_weight[i] = scratch[i]
+    for chunk in range(1, chunks):
+        for i in range(size):
+            grad_weight[i] += scratch[chunk * size + i]
+
+
+def weight_by_dot(cnp.ndarray grad_weight, cnp.ndarray grad_y, cnp.ndarray x, cnp.ndarray offsets, cnp.ndarray geometry, cnp.ndarray phases,
+                  Py_ssize_t pass_rows, cnp.ndarray scratch, Py_ssize_t per_thread, Py_ssize_t chunks, int threads):
+    """grad_weight, written; the tables are those of the forward pass."""
+    cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
+    cdef void* wp = cnp.PyArray_DATA(grad_weight)
+    cdef void* yp = cnp.PyArray_DATA(grad_y)
+    cdef void* xp = cnp.PyArray_DATA(x)
+    cdef void* sp = cnp.PyArray_DATA(scratch)
+    cdef int* op = <int*> cnp.PyArray_DATA(offsets)
+    cdef Geometry* g = <Geometry*> cnp.PyArray_DATA(geometry)
+    cdef Phase* f = <Phase*> cnp.PyArray_DATA(phases)
+    cdef Py_ssize_t images = cnp.PyArray_DIM(x, 0), filters = g.outputs
+    with nogil:
+        if single:
+            run_dot(<float*> wp, <float*> yp, <float*> xp, op, g, filters, f.rows, f.columns, pass_rows, <float*> sp, per_thread, images,
+                    chunks, threads)
+        else:
+            run_dot(<double*> wp, <double*> yp, <double*> xp, op, g, filters, f.rows, f.columns, pass_rows, <double*> sp, per_thread, images,
+                    chunks, threads)
+
+
+# --- gradient to the bias -----------------------------------------------------------------------------------
+
+
+cdef void sum_plane(real* total, const real* grad_y, Py_ssize_t images, Py_ssize_t channels, Py_ssize_t plane, Py_ssize_t channel) noexcept nogil:
+    """Sum of one channel over images and positions, in 16 virtual lanes."""
+    cdef real acc[16]
+    cdef Py_ssize_t n, p
+    cdef int i
+    cdef const real* src
+    for i in range(16):
+        acc[i] = 0
+    for n in range(images):
+        src = grad_y + (n * channels + channel) * plane
+        for p in range(0, plane - plane % 16, 16):
+            for i in range(16):
+                acc[i] += src[p + i]
+        for i in range(<int> (plane % 16)):
+            acc[i] += src[plane - plane % 16 + i]
+    for i in range(8):
+        acc[i] += acc[i + 8]
+    for i in range(4):
+        acc[i] += acc[i + 4]
+    total[channel] = (acc[0] + acc[2]) + (acc[1] + acc[3])
+
+
+def sum_planes(cnp.ndarray total, cnp.ndarray grad_y, int threads):
+    """total[k] = sum of grad_y[:, k] over images and positions."""
+    cdef bint single = cnp.PyArray_TYPE(total) == cnp.NPY_FLOAT
+    cdef void* tp = cnp.PyArray_DATA(total)
+    cdef void* yp = cnp.PyArray_DATA(grad_y)
+    cdef Py_ssize_t images = cnp.PyArray_DIM(grad_y, 0), channels = cnp.PyArray_DIM(grad_y, 1), k
+    cdef Py_ssize_t plane = cnp.PyArray_DIM(grad_y, 2) * cnp.PyArray_DIM(grad_y, 3)
+    if single:
+        for k in prange(channels, nogil=True, num_threads=threads, schedule="static"):
+            sum_plane(<float*> tp, <float*> yp, images, channels, plane, k)
+    else:
+        for k in prange(channels, nogil=True, num_threads=threads, schedule="static"):
+            sum_plane(<double*> tp, <double*> yp, images, channels, plane, k)
+
+
+def constants():
+    """What the plans need to know of this build: lanes of a register of float and of double, positions a pass."""
+    return lanes[float](NULL), lanes[double](NULL), POSITIONS

@@ -1,0 +1,76 @@
+# Copies between the caller's arrays and the layouts that the register tiles read.
+
+from libc.string cimport memset
+
+from cconv._kernels.simd cimport CC_TURN, L32, L64, at, cc_turn4, head, put, real, v32, v64, vec
+
+
+cdef inline void transpose(
+    const real* src, Py_ssize_t src_stride, Py_ssize_t rows, Py_ssize_t columns, real* dst, Py_ssize_t dst_stride
+) noexcept nogil:
+    """dst[c*dst_stride + r] = src[r*src_stride + c], in 4x4 blocks for float."""
+    cdef Py_ssize_t r = 0, c, i
+    if real is float:
+        if CC_TURN:
+            while r + 4 <= rows:
+                c = 0
+                while c + 4 <= columns:
+                    cc_turn4(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride)
+                    c += 4
+                while c < columns:
+                    for i in range(r, r + 4):
+                        dst[c * dst_stride + i] = src[i * src_stride + c]
+                    c += 1
+                r += 4
+    while r < rows:
+        for c in range(columns):
+            dst[c * dst_stride + r] = src[r * src_stride + c]
+        r += 1
+
+
+cdef inline void copy(real* dst, const real* src, Py_ssize_t n) noexcept nogil:
+    """n numbers, in place of memcpy: rows are short, and a call is dear."""
+    if real is float:
+        copy_registers(<v32*> dst, <const v32*> src, n)
+    else:
+        copy_registers(<v64*> dst, <const v64*> src, n)
+
+
+cdef inline void copy_registers(vec* dst, const vec* src, Py_ssize_t n) noexcept nogil:
+    cdef int width = L32 if vec is v32 else L64
+    cdef Py_ssize_t i
+    for i in range(n // width):
+        dst[i] = src[i]
+    if n % width:
+        i = n - n % width
+        put(<vec*> at(dst, i), head(at(src, i), <int> (n % width)), <int> (n % width))
+
+
+cdef inline void copy_steps(real* dst, const real* src, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
+    """dst[j] = src[j*step]."""
+    cdef Py_ssize_t j
+    if step == 1:
+        copy(dst, src, n)
+    elif step == 2:  # a literal: the compiler then shuffles registers
+        for j in range(n):
+            dst[j] = src[j * 2]
+    else:
+        for j in range(n):
+            dst[j] = src[j * step]
+
+
+cdef inline void inside(Py_ssize_t offset, Py_ssize_t step, Py_ssize_t size, Py_ssize_t count, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil:
+    """The j < count with offset + j*step in 0..size-1 are first..last-1."""
+    first[0] = min(count, (step - 1 - offset) // step) if offset < 0 else 0
+    last[0] = max(first[0], min(count, (size - offset + step - 1) // step)) if offset < size else first[0]
+
+
+cdef inline void clear(real* p, Py_ssize_t n) noexcept nogil:
+    memset(p, 0, n * sizeof(real))
+
+
+cdef inline void set_all(real* p, Py_ssize_t n, real value) noexcept nogil:
+    """A few numbers: a loop, in place of a call."""
+    cdef Py_ssize_t j
+    for j in range(n):
+        p[j] = value

@@ -1,0 +1,236 @@
+"""Gradients of a layer against central differences, in float64.
+
+A random projection of the output is the scalar that is differentiated. Relative errors follow the practice of
+Stanford's CS231n: in float64 a right gradient is within 1e-7, a wrong one beyond 1e-4.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .._checks import number
+from .._random import generator
+from .._shapes import whole
+from ..nn.layer import Buffer, Layer, Parameter
+from ..nn.loss import Loss
+from .report import ArrayCheck, Entry, GradcheckReport
+
+# The first suits most functions. Smaller ones pass between close kinks, larger ones drown rounding.
+_STEPS = (1e-5, 1e-6, 1e-7, 1e-4, 1e-3)
+_EPSILON = float(np.finfo(np.float64).eps)
+# Entries this much smaller than the largest gradient of their array are compared at that size.
+_FLOOR = 1e-3
+
+Forward = Callable[[np.ndarray], tuple[Any, Callable[..., Any]]]
+
+
+def gradcheck(
+    layer: Layer | Loss,
+    x: Any,
+    target: Any = None,
+    *,
+    train: bool = False,
+    tolerance: float = 1e-6,
+    samples: int = 100,
+    rng: np.random.Generator | int | None = 0,
+) -> GradcheckReport:
+    """Compare a layer's gradients with numerical ones, for its input and every parameter.
+
+    It works on a float64 copy: the layer and the arrays given stay as they are.
+
+    Parameters
+    ----------
+    layer : Layer or Loss
+        One of one's own, too. A random layer needs inference behaviour (``train=False``), as two calls must agree.
+    x : array_like
+        Input of the layer, or the logits of a loss. Where it puts values on kinks (zeros before a ReLU, ties in a
+        max pooling) there is no derivative, and those entries are left out.
+    target : array_like, optional
+        Of a loss.
+    train : bool
+        The behaviour to check.
+    tolerance : float
+        Largest relative error that passes: ``|analytic - numeric| / max(|analytic|, |numeric|)``, the denominator
+        being at least a thousandth of the largest gradient in the array. A larger one counts as 0 where rounding
+        explains the difference.
+    samples : int
+        Entries checked of each array; all of them if it has no more.
+    rng : Generator or int
+        Draws the projection and the entries.
+
+    Returns
+    -------
+    GradcheckReport
+        True in a condition if all is well; print it for each value.
+
+    Raises
+    ------
+    TypeError
+        If `layer` is none, or does not compute in float64.
+    ValueError
+        If x is empty.
+
+    Examples
+    --------
+    >>> assert gradcheck(nn.Conv2d(3, 2, 3, stride=2, padding=1), np.random.rand(1, 3, 5, 5))
+    """
+    where = "gradcheck"
+    if not isinstance(layer, (Layer, Loss)):
+        raise TypeError(f"{where}: layer must be a Layer or a Loss, got {layer!r}")
+    tolerance = number(where, "tolerance", tolerance, 0, above=True)
+    samples = whole(where, "samples", samples, 1)
+    if isinstance(layer, Loss) and target is None:
+        raise TypeError(f"{where}: a loss needs a target: gradcheck(criterion, logits, target)")
+    rng = generator(rng)
+    x = np.array(x, np.float64, order="C")
+    if not x.size:
+        raise ValueError(f"{where}: x {x.shape} is empty: there is nothing to check")
+    parameters: list[tuple[str, Parameter]] = []
+    forward: Forward
+    if isinstance(layer, Loss):
+        criterion = layer
+
+        def forward(x: np.ndarray) -> tuple[Any, Callable[..., Any]]:
+            return criterion.forward(x, target)
+    else:
+        double = _in_float64(layer)
+        parameters = double.named_parameters()
+
+        def forward(x: np.ndarray) -> tuple[Any, Callable[..., Any]]:
+            return double.forward(x, train)
+
+    y = _output(layer, forward, x)
+    projection = rng.standard_normal(y.shape)
+    grad_x, problems = _analytic(forward, x, parameters, projection)
+    probe = _Probe(forward, x, y, projection, tolerance)
+    arrays = [("x", x, grad_x), *((name, p.value, p.grad.copy()) for name, p in parameters)]
+    checks = [_check(probe, name, array, grad, samples, rng) for name, array, grad in arrays if grad is not None]
+    return GradcheckReport(repr(layer), checks, problems, tolerance)
+
+
+def _in_float64(layer: Layer) -> Layer:
+    """A copy of the layer with float64 parameters and buffers, all trainable."""
+    memo: dict[int, Any] = {id(p): Parameter(p.value.astype(np.float64)) for p in layer.parameters()}
+    for _, buffer in layer.named_buffers():
+        value = buffer.value
+        memo[id(buffer)] = Buffer(value.astype(np.float64) if value.dtype.kind == "f" else value)
+    return copy.deepcopy(layer, memo)
+
+
+def _output(layer: Layer | Loss, forward: Forward, x: np.ndarray) -> np.ndarray:
+    # A copy, as the output may be a view of x.
+    y = np.array(forward(x)[0])
+    if y.dtype != np.float64:
+        raise TypeError(
+            f"gradcheck: {type(layer).__name__} gives {y.dtype} for float64 inputs and parameters: "
+            "numerical gradients need float64 throughout"
+        )
+    return y
+
+
+def _analytic(
+    forward: Forward, x: np.ndarray, parameters: list[tuple[str, Parameter]], projection: np.ndarray
+) -> tuple[np.ndarray | None, list[str]]:
+    """grad_x, and what breaks the rules of `Layer.forward`; leaves each parameter's gradient in its `grad`."""
+    problems = []
+    before = x.copy()
+    _, backward = forward(x)
+    grad_x = backward(projection.copy() if projection.ndim else float(projection))
+    if not np.array_equal(x, before, equal_nan=True):
+        problems.append("forward or backward changes x, which belongs to the caller")
+        x[...] = before
+    if grad_x is None or np.shape(grad_x) != x.shape:
+        found = "None" if grad_x is None else f"shape {np.shape(grad_x)}"
+        problems.append(f"backward returns {found} for grad_x, expected shape {x.shape}")
+        grad_x = None
+    if parameters:
+        once = [p.grad.copy() for _, p in parameters]
+        _, backward = forward(x)
+        backward(projection.copy(), need_x=False)
+        for (name, p), grad in zip(parameters, once, strict=True):
+            if not np.allclose(p.grad, 2 * grad, rtol=1e-9, atol=0, equal_nan=True):
+                problems.append(f"{name}: a second backward(grad_y, need_x=False) does not add the same gradient again")
+            p.grad = grad
+    return None if grad_x is None else np.asarray(grad_x, np.float64), problems
+
+
+class _Probe:
+    """Numerical derivatives of the projected output with respect to single entries of x or of a parameter."""
+
+    def __init__(self, forward: Forward, x: np.ndarray, y: np.ndarray, projection: np.ndarray, tolerance: float):
+        self._forward = forward
+        self._x = x
+        self._y = y
+        self._projection = projection
+        self._tolerance = tolerance
+
+    def entry(self, array: np.ndarray, index: int, analytic: float, floor: float) -> Entry | None:
+        """The entry's comparison at the step that suits `analytic` best; None where it lies on a kink."""
+        best: Entry | None = None
+        place = tuple(int(i) for i in np.unravel_index(index, array.shape))
+        for step in _STEPS:
+            numeric, noise = self._central(array, index, step)
+            difference = abs(analytic - numeric)
+            error = difference / max(abs(analytic), abs(numeric), floor) if difference else 0.0
+            if error > self._tolerance and difference <= noise:
+                error = 0.0
+            # A NaN or an infinity is an infinite error.
+            error = math.inf if math.isnan(error) else error
+            if best is None or error < best.error:
+                best = Entry(place, analytic, numeric, error)
+            if error <= self._tolerance:
+                return best
+        return None if self._kink(array, index) else best
+
+    def _central(self, array: np.ndarray, index: int, step: float) -> tuple[float, float]:
+        """The central difference, and how far rounding may have moved it."""
+        up, down, width = self._outputs(array, index, step)
+        # Differences before sums: outputs that the entry does not reach cancel without rounding.
+        change = up - down
+        size = np.where(change != 0, self._projection * up, 0)
+        noise = 4 * _EPSILON * float(np.sqrt((size * size).sum())) / width
+        return float((self._projection * change).sum()) / width, noise
+
+    def _kink(self, array: np.ndarray, index: int) -> bool:
+        """Whether the slopes on the two sides differ, and stay so as the step shrinks: curvature would fade."""
+        gaps, slope = [], 0.0
+        for step in (1e-6, 1e-7):
+            up, down, width = self._outputs(array, index, step)
+            right = float((self._projection * (up - self._y)).sum()) / (width / 2)
+            left = float((self._projection * (self._y - down)).sum()) / (width / 2)
+            gaps.append(abs(right - left))
+            slope = max(abs(right), abs(left))
+        return gaps[1] > 0.5 * gaps[0] and gaps[1] > 1e-3 * slope
+
+    def _outputs(self, array: np.ndarray, index: int, step: float) -> tuple[np.ndarray, np.ndarray, float]:
+        flat = array.reshape(-1)
+        value = float(flat[index])
+        reach = step * max(1.0, abs(value))
+        try:
+            flat[index] = value + reach
+            up = np.array(self._forward(self._x)[0])
+            flat[index] = value - reach
+            down = np.array(self._forward(self._x)[0])
+        finally:
+            flat[index] = value
+        # What was added and taken away after rounding.
+        return up, down, (value + reach) - (value - reach)
+
+
+def _check(
+    probe: _Probe, name: str, array: np.ndarray, grad: np.ndarray, samples: int, rng: np.random.Generator
+) -> ArrayCheck:
+    chosen = np.arange(array.size)
+    if array.size > samples:
+        chosen = np.sort(rng.choice(array.size, samples, replace=False))
+    analytic = grad.reshape(-1)[chosen]
+    finite = np.abs(analytic[np.isfinite(analytic)])
+    floor = _FLOOR * float(finite.max(initial=0))
+    found = [probe.entry(array, int(i), float(a), floor) for i, a in zip(chosen, analytic, strict=True)]
+    entries = [entry for entry in found if entry is not None]
+    return ArrayCheck(name, array.shape, entries, kinks=len(found) - len(entries))

@@ -1,0 +1,133 @@
+"""Activations of arrays of any shape, forward and backward.
+
+Arrays are float32 or float64; a result is C-contiguous, of its argument's shape and dtype. All raise TypeError for
+another dtype or dtypes that differ, and ValueError where ``grad_y`` has not the shape of the array beside it, or an
+option is out of range. NaN stays NaN. Errors of exp and its kin are at most 3 units in the last place.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import _arguments, _dispatch
+from .._checks import number, real
+from .._threads import threads_for
+
+# The kernels' operations, in their order.
+(
+    RELU, LEAKY_RELU, SIGMOID, TANH, SOFTPLUS,
+    RELU_BACKWARD, LEAKY_RELU_BACKWARD, SIGMOID_BACKWARD, TANH_BACKWARD, SOFTPLUS_BACKWARD,
+) = range(10)  # fmt: skip
+
+# Multiply-adds' worth of work a number: a pass over memory, or an exponential on top of it.
+_PASS, _EXP = 4, 16
+
+# For arithmetic in NumPy: infinity and NaN arise in silence, as in the kernels.
+ieee = np.errstate(all="ignore")
+
+
+def _forward(operation: int, x: np.ndarray, work: int, a: float = 0.0, b: float = 0.0) -> np.ndarray:
+    y = np.empty(x.shape, x.dtype)
+    _dispatch.activation.apply(operation, y, None, x, a, b, threads_for(x.size * work))
+    return y
+
+
+def _backward(operation: int, grad_y, kept, work: int, a: float = 0.0, b: float = 0.0) -> np.ndarray:
+    grad_x = np.empty(kept.shape, kept.dtype)
+    _dispatch.activation.apply(operation, grad_x, grad_y, kept, a, b, threads_for(kept.size * work))
+    return grad_x
+
+
+def relu(x):
+    """``max(x, 0)`` (Nair and Hinton 2010)."""
+    return _forward(RELU, real("relu", "x", x), _PASS)
+
+
+def relu_backward(grad_y, y):
+    """``0 where y <= 0, else grad_y``; `y` is relu's output."""
+    return _backward(RELU_BACKWARD, *_arguments.elementwise_backward("relu_backward", grad_y, "y", y), _PASS)
+
+
+def leaky_relu(x, negative_slope=0.01):
+    """``x where x > 0, else negative_slope * x`` (Maas et al. 2013)."""
+    slope = number("leaky_relu", "negative_slope", negative_slope)
+    return _forward(LEAKY_RELU, real("leaky_relu", "x", x), _PASS, slope)
+
+
+def leaky_relu_backward(grad_y, x, negative_slope=0.01):
+    """``grad_y where x > 0, else negative_slope * grad_y``."""
+    grad_y, x = _arguments.elementwise_backward("leaky_relu_backward", grad_y, "x", x)
+    slope = number("leaky_relu_backward", "negative_slope", negative_slope)
+    return _backward(LEAKY_RELU_BACKWARD, grad_y, x, _PASS, slope)
+
+
+def sigmoid(x):
+    """``1 / (1 + exp(-x))``."""
+    return _forward(SIGMOID, real("sigmoid", "x", x), _EXP)
+
+
+def sigmoid_backward(grad_y, y):
+    """``grad_y * (1 - y) * y``; `y` is sigmoid's output."""
+    return _backward(SIGMOID_BACKWARD, *_arguments.elementwise_backward("sigmoid_backward", grad_y, "y", y), _PASS)
+
+
+def tanh(x):
+    """The hyperbolic tangent."""
+    return _forward(TANH, real("tanh", "x", x), _EXP)
+
+
+def tanh_backward(grad_y, y):
+    """``grad_y * (1 - y**2)``; `y` is tanh's output."""
+    return _backward(TANH_BACKWARD, *_arguments.elementwise_backward("tanh_backward", grad_y, "y", y), _PASS)
+
+
+def softplus(x, beta=1.0, threshold=20.0):
+    """``log(1 + exp(beta * x)) / beta``, and x itself where ``beta * x > threshold``."""
+    x = real("softplus", "x", x)
+    beta = number("softplus", "beta", beta, 0.0, above=True)
+    return _forward(SOFTPLUS, x, _EXP, beta, number("softplus", "threshold", threshold))
+
+
+def softplus_backward(grad_y, x, beta=1.0, threshold=20.0):
+    """``grad_y * sigmoid(beta * x)``, and grad_y itself where ``beta * x > threshold``."""
+    grad_y, x = _arguments.elementwise_backward("softplus_backward", grad_y, "x", x)
+    beta = number("softplus_backward", "beta", beta, 0.0, above=True)
+    return _backward(SOFTPLUS_BACKWARD, grad_y, x, _EXP, beta, number("softplus_backward", "threshold", threshold))
+
+
+def softmax(x, dim=1):
+    """``exp(x) / sum of exp(x) along dim``, the largest x taken off first."""
+    return _softmax(*_arguments.softmax("softmax", x, dim), logarithm=False)
+
+
+@ieee
+def softmax_backward(grad_y, x, dim=1):
+    """``y * (grad_y - sum of grad_y * y along dim)`` with ``y = softmax(x)``."""
+    grad_y, x, axis = _arguments.softmax_backward("softmax_backward", grad_y, x, dim)
+    y = _softmax(x, axis, logarithm=False)
+    grad_x = grad_y - (grad_y * y).sum(axis, keepdims=True)
+    grad_x *= y
+    return grad_x
+
+
+def log_softmax(x, dim=1):
+    """``x - log of the sum of exp(x) along dim``, the largest x taken off first."""
+    return _softmax(*_arguments.softmax("log_softmax", x, dim), logarithm=True)
+
+
+@ieee
+def log_softmax_backward(grad_y, x, dim=1):
+    """``grad_y - softmax(x) * sum of grad_y along dim``."""
+    grad_y, x, axis = _arguments.softmax_backward("log_softmax_backward", grad_y, x, dim)
+    grad_x = _softmax(x, axis, logarithm=False)
+    grad_x *= -grad_y.sum(axis, keepdims=True)
+    grad_x += grad_y
+    return grad_x
+
+
+def _softmax(x: np.ndarray, axis: int, logarithm: bool) -> np.ndarray:
+    rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+    y = np.empty(rows.shape, x.dtype)
+    flat = (-1, x.shape[axis]) if x.size else (0, max(1, x.shape[axis]))
+    _dispatch.loss.softmax(y.reshape(flat), rows.reshape(flat), logarithm, threads_for(x.size * _EXP))
+    return np.ascontiguousarray(np.moveaxis(y, -1, axis))

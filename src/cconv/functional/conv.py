@@ -1,0 +1,144 @@
+"""Two-dimensional convolution (cross-correlation, as in every deep-learning library), forward and backward."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import _arguments, _dispatch
+from .._scratch import scratch
+from .._threads import threads_for
+from . import _conv_plan as plans
+
+_machines: dict[tuple[str, np.dtype], plans.Machine] = {}
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """Cross-correlate a batch of images with a bank of filters.
+
+    ``y[n, k, i, j] = bias[k] + sum over c, r, s of weight[k, c, r, s] * x[n, c, i*stride + r*dilation - padding, ...]``
+    with zeros outside of x. The sum runs in the order of c, r, s for every shape and at every thread count.
+
+    Parameters
+    ----------
+    x : array (N, C, H, W)
+        float32 or float64.
+    weight : array (K, C // groups, R, S)
+        Filters, of x's dtype.
+    bias : array (K,), optional
+    stride, dilation : int or (height, width)
+    padding : int, (height, width), ((top, bottom), (left, right)), "same" or "valid"
+        Zeros added on each side.
+    groups : int
+        Channels and filters fall into so many groups, each convolved apart.
+
+    Returns
+    -------
+    array (N, K, H', W')
+        With sizes as `conv_output_size` gives them.
+
+    Raises
+    ------
+    TypeError
+        If an array is not float32 or float64, or dtypes differ.
+    ValueError
+        If shapes do not match, or the kernel is larger than the padded input.
+    """
+    a = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups)
+    shape = _shape(a.x, a.weight, a.stride, a.padding, a.dilation, a.groups, a.output_size)
+    y = np.empty((len(a.x), len(a.weight), *a.output_size), a.x.dtype)
+    _correlate(plans.forward(shape, _machine(a.x.dtype)), shape.multiply_adds, a.x, a.weight, a.bias, y)
+    return y
+
+
+def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1, needs=(True, True, True)):
+    """Gradients of `conv2d` to its input, weight and bias.
+
+    Parameters
+    ----------
+    grad_y : array (N, K, H', W')
+        Gradient of the loss to the output.
+    x, weight, stride, padding, dilation, groups
+        As they were given to `conv2d`.
+    needs : (bool, bool, bool)
+        Which of the three gradients to compute.
+
+    Returns
+    -------
+    grad_x : array (N, C, H, W) or None
+    grad_weight : array (K, C // groups, R, S) or None
+    grad_bias : array (K,) or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv2d`, and if grad_y has not the shape of the output.
+    """
+    a = _arguments.conv2d_backward("conv2d_backward", grad_y, x, weight, stride, padding, dilation, groups, needs)
+    shape = _shape(a.x, a.weight, a.stride, a.padding, a.dilation, a.groups, a.grad_y.shape[2:])
+    grad_x = grad_weight = grad_bias = None
+    if a.needs[0]:
+        grad_x = np.empty(a.x.shape, a.x.dtype)
+        _correlate(
+            plans.input_gradient(shape, _machine(a.x.dtype)), shape.multiply_adds, a.grad_y, a.weight, None, grad_x
+        )
+    if a.needs[1]:
+        grad_weight = _weight_gradient(shape, a.grad_y, a.x, a.weight)
+    if a.needs[2]:
+        grad_bias = np.empty(len(a.weight), a.x.dtype)
+        _dispatch.conv2d.sum_planes(grad_bias, a.grad_y, threads_for(a.grad_y.size))
+    return grad_x, grad_weight, grad_bias
+
+
+def _shape(x, weight, stride, padding, dilation, groups, output) -> plans.Shape:
+    _, channels, height, width = x.shape
+    # A single output has no neighbour to stride to: a stride wider than the image would only make phases without use.
+    stride = stride[0] if output[0] > 1 else 1, stride[1] if output[1] > 1 else 1
+    return plans.Shape(
+        channels, height, width, weight.shape[0], weight.shape[2:], stride, padding, dilation, groups, output
+    )  # fmt: skip
+
+
+def _machine(dtype: np.dtype) -> plans.Machine:
+    key = _dispatch.isa, dtype
+    if key not in _machines:
+        single, double, positions = _dispatch.conv2d.constants()
+        _machines[key] = plans.Machine(single if dtype == np.float32 else double, positions)
+    return _machines[key]
+
+
+def _correlate(plan: plans.Correlation, multiply_adds: int, x, weight, bias, y) -> None:
+    if not y.size:
+        return
+    threads = threads_for(len(x) * multiply_adds)
+    chunk, row_blocks, splits = plans.tasks(plan, len(x), threads, x.itemsize)
+    per_thread = -(-(chunk * plan.geometry.buffer + plan.sums) // 16) * 16
+    work = scratch(plan.packed + threads * per_thread, x.dtype)
+    _dispatch.conv2d.correlate(
+        y, x, weight, bias, plan.offsets, plan.sources, plan.fields, plan.phases, work, per_thread,
+        plan.along_channels, chunk, row_blocks, splits, plan.pass_rows, threads,
+    )  # fmt: skip
+
+
+def _weight_gradient(shape: plans.Shape, grad_y, x, weight) -> np.ndarray:
+    images = len(x)
+    if not images:
+        return np.zeros(weight.shape, x.dtype)
+    grad_weight = np.empty(weight.shape, x.dtype)
+    chunks = plans.chunks(shape, images)
+    threads = threads_for(images * shape.multiply_adds)
+    if plans.by_outer(shape):
+        plan = plans.outer_gradient(shape, _machine(x.dtype))
+        splits = max(1, min(plan.blocks, -(-2 * threads // (chunks * shape.groups)))) if threads > 1 else 1
+        work = scratch(chunks * plan.sums + threads * plan.per_thread, x.dtype)
+        _dispatch.conv2d.weight_by_outer(
+            grad_weight, grad_y, x, plan.run_offsets, plan.positions, plan.fields,
+            work, plan.per_thread, chunks, splits, threads,
+        )  # fmt: skip
+    else:
+        dots = plans.dot_gradient(shape)
+        work = scratch(-(-chunks * weight.size // 16) * 16 + threads * dots.per_thread, x.dtype)
+        _dispatch.conv2d.weight_by_dot(
+            grad_weight, grad_y, x, dots.offsets, dots.fields, dots.phases, dots.pass_rows,
+            work, dots.per_thread, chunks, threads,
+        )  # fmt: skip
+    return grad_weight

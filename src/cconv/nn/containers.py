@@ -1,0 +1,112 @@
+"""Layers made of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, overload
+
+import numpy as np
+
+from ._errors import locate
+from .layer import Backward, Layer
+
+
+class Sequential(Layer):
+    """Layers one after another. Indexing gives a layer, slicing a Sequential of the same layers.
+
+    An error in a layer is raised again with the layer's place: ``Sequential[4] Linear: in_features=400, but ...``.
+
+    Parameters
+    ----------
+    *layers : Layer
+
+    Examples
+    --------
+    >>> Sequential(Conv2d(1, 6, 5, padding=2), ReLU(), MaxPool2d(2))
+    """
+
+    def __init__(self, *layers: Layer):
+        self._layers: list[Layer] = []
+        for layer in layers:
+            self.append(layer)
+
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        layers = self._layers
+        backwards: list[Callable[..., np.ndarray | None]] = []
+        y = x
+        try:
+            for layer in layers:
+                y, backward_layer = layer.forward(y, train)
+                backwards.append(backward_layer)
+        except Exception as error:
+            self._locate(error, len(backwards), np.shape(x))
+            raise
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            # Without need_x nothing below the first layer that trains needs a gradient.
+            last = 0 if need_x else next((i for i, layer in enumerate(layers) if layer._trains()), len(backwards))
+            grad: Any = grad_y
+            try:
+                # Each closure is dropped as it is called, and what it kept is freed.
+                while len(backwards) > last + 1:
+                    grad = backwards.pop()(grad)
+                if len(backwards) > last:
+                    grad = backwards.pop()(grad) if need_x else backwards.pop()(grad, need_x=False)
+            except Exception as error:
+                self._locate(error, len(backwards))
+                raise
+            return grad if need_x else None
+
+        return y, Backward(backward, y)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        # As the base class has it, but each layer's input is freed once it is used.
+        y, done = x, 0
+        try:
+            for layer in self._layers:
+                y = layer(y)
+                done += 1
+        except Exception as error:
+            self._locate(error, done, np.shape(x))
+            raise
+        return y
+
+    def append(self, layer: Layer) -> Sequential:
+        """Add a layer at the end, and return the Sequential."""
+        self._layers.append(self._checked(layer, len(self)))
+        return self
+
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Layer:
+        return Sequential(*self._layers[index]) if isinstance(index, slice) else self._layers[index]
+
+    def __setitem__(self, index: int, layer: Layer) -> None:
+        self._layers[index] = self._checked(layer, index)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers)
+
+    def _attributes(self) -> Iterable[tuple[str, Any]]:
+        yield from ((str(i), layer) for i, layer in enumerate(self._layers))
+        yield from ((name, value) for name, value in vars(self).items() if name != "_layers")
+
+    def _checked(self, layer: Layer, index: int) -> Layer:
+        kind = type(self).__name__
+        if isinstance(layer, type):
+            given = f"the class {layer.__name__}: write {layer.__name__}()"
+        elif isinstance(layer, (list, tuple)):
+            given = f"a {type(layer).__name__}: write {kind}(*layers)"
+        elif not isinstance(layer, Layer):
+            given = repr(layer)
+        else:
+            return layer
+        raise TypeError(f"{kind}[{index}]: expected a layer, got {given}")
+
+    def _locate(self, error: Exception, index: int, x_shape: tuple[int, ...] = ()) -> None:
+        locate(error, f"{type(self).__name__}[{index}]", self._layers, index, x_shape)

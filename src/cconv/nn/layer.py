@@ -1,0 +1,328 @@
+"""Layer and Parameter: what every layer of a network is made of.
+
+The call decides the mode. ``y = layer(x)`` predicts and keeps nothing; ``y, backward = layer.forward(x)`` trains, and
+what the gradient needs lives in the closure `backward`, not on the layer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _state
+from .._checks import real
+
+if TYPE_CHECKING:
+    from .summary import Summary
+
+
+class Parameter:
+    """An array that training changes, and its gradient.
+
+    Parameters
+    ----------
+    value : array_like
+        float32 or float64; copied.
+    trainable : bool
+        Whether backward passes add to `grad` and optimisers change `value`. Can be set at any time.
+
+    Attributes
+    ----------
+    value, grad : ndarray
+        Of one shape and dtype; `grad` is zero at first. Assigning to either copies into it.
+    """
+
+    __slots__ = ("_grad", "_value", "trainable")
+
+    def __init__(self, value: Any, trainable: bool = True):
+        self._value = np.array(real("Parameter", "value", value))
+        self._grad = np.zeros_like(self._value)
+        self.trainable = trainable
+
+    @property
+    def value(self) -> np.ndarray:
+        return self._value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        _copy_into(self._value, self, "value", value)
+
+    @property
+    def grad(self) -> np.ndarray:
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        _copy_into(self._grad, self, "grad", value)
+
+    def add_grad(self, grad: np.ndarray | None) -> None:
+        """Add to `grad`; None adds nothing, and nothing is added to a parameter that is not trainable."""
+        if grad is not None and self.trainable:
+            self._grad += grad
+
+    def zero_grad(self) -> None:
+        """Set `grad` to zero."""
+        self._grad.fill(0)
+
+    def __repr__(self) -> str:
+        frozen = "" if self.trainable else ", trainable=False"
+        return f"Parameter(shape={self._value.shape}, dtype={self._value.dtype}{frozen})"
+
+
+class Buffer:
+    """An array that is saved with a model and not trained, such as the mean that inputs are normalised with.
+
+    Parameters
+    ----------
+    value : array_like
+        Of any real dtype; copied.
+
+    Attributes
+    ----------
+    value : ndarray
+        Assigning copies into it.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any):
+        self._value = np.array(value, order="C")
+
+    @property
+    def value(self) -> np.ndarray:
+        return self._value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        _copy_into(self._value, self, "value", value)
+
+    def __repr__(self) -> str:
+        return f"Buffer(shape={self._value.shape}, dtype={self._value.dtype})"
+
+
+def _copy_into(array: np.ndarray, owner: object, name: str, value: Any) -> None:
+    # `parameter.grad += g` assigns the array to itself.
+    if value is not array:
+        given = np.asarray(value)
+        if given.shape != array.shape:
+            raise ValueError(f"{type(owner).__name__}: {name} has shape {array.shape}, cannot assign {given.shape}")
+        np.copyto(array, given, casting="same_kind")
+
+
+class Backward:
+    """The closure that a layer's `forward` returns: callable once, as it then frees what it kept.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(grad_y, need_x=True)`` adds to each parameter's gradient and returns grad_x.
+    y : ndarray
+        The layer's output; a gradient of another dtype is cast to its dtype.
+    """
+
+    __slots__ = ("_dtype", "_run")
+
+    def __init__(self, run: Callable[..., np.ndarray | None], y: np.ndarray):
+        self._run: Callable[..., np.ndarray | None] | None = run
+        self._dtype = y.dtype
+
+    def __call__(self, grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+        run = self._run
+        if run is None:
+            raise RuntimeError("backward was called before: it runs once, call forward again for another")
+        self._run = None
+        if type(grad_y) is not np.ndarray or grad_y.dtype is not self._dtype:
+            grad_y = np.asarray(grad_y, self._dtype)
+        return run(grad_y, need_x)
+
+
+class Layer:
+    """Base of all layers.
+
+    A layer of one's own implements one method, `forward`. Parameters, buffers and child layers are found in its
+    attributes, also within lists, tuples and dicts, in the order in which they were set.
+
+    Examples
+    --------
+    >>> class Scale(Layer):
+    ...     def __init__(self, channels):
+    ...         self.weight = Parameter(np.ones((channels, 1, 1), np.float32))
+    ...
+    ...     def forward(self, x, train=True):
+    ...         def backward(grad_y, need_x=True):
+    ...             self.weight.add_grad((grad_y * x).sum((0, 2, 3)).reshape(-1, 1, 1))
+    ...             return grad_y * self.weight.value if need_x else None
+    ...
+    ...         return x * self.weight.value, backward
+    """
+
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        """The output, and the closure of its gradient.
+
+        Parameters
+        ----------
+        x : ndarray
+        train : bool
+            False for inference behaviour, also of the gradient. Handed on to child layers.
+
+        Returns
+        -------
+        y : ndarray
+        backward : callable
+            ``backward(grad_y, need_x=True)`` adds to the gradient of each trainable parameter and returns grad_x, or
+            None without `need_x`. It is called once.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no forward(self, x, train=True)")
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Predict: the output in inference behaviour, keeping nothing."""
+        return self.forward(x, train=False)[0]
+
+    def named_layers(self) -> list[tuple[str, Layer]]:
+        """(path, layer) of this layer (path "") and of all within, each once, parents first."""
+        return _unique(item for item in _walk(self) if isinstance(item[1], Layer))
+
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
+        """(path, parameter) such as ``("0.weight", ...)``, a shared one once."""
+        return _unique(item for item in _walk(self) if isinstance(item[1], Parameter))
+
+    def named_buffers(self) -> list[tuple[str, Buffer]]:
+        """(path, buffer), a shared one once."""
+        return _unique(item for item in _walk(self) if isinstance(item[1], Buffer))
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters, a shared one once: what an optimiser is given."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def _trains(self) -> bool:
+        """Whether any parameter is trainable."""
+        # Asked in each step: most often an attribute of the layer itself has the answer.
+        if any(isinstance(value, Parameter) and value.trainable for value in vars(self).values()):
+            return True
+        return any(isinstance(item, Parameter) and item.trainable for _, item in _walk(self))
+
+    def zero_grad(self) -> None:
+        """Set the gradient of each parameter to zero."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers by path, as PyTorch names them."""
+        return {path: holder.value.copy() for path, holder in self._state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over values by path; each is cast to the dtype that it has here.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            What `state_dict` of an equal model gave, or PyTorch's.
+
+        Raises
+        ------
+        ValueError
+            Naming every key that is missing, unexpected, or of another shape or kind. Then nothing has changed.
+        """
+        _state.assign(self._state(), state, "load_state_dict")
+
+    def save(self, path: str | os.PathLike, metadata: Mapping[str, str] | None = None) -> None:
+        """Write all parameters and buffers to a safetensors file, with PyTorch's names and layouts.
+
+        The file is written whole or not at all: an earlier one of the name stays until the new one is on the disk.
+
+        Parameters
+        ----------
+        path : path-like
+        metadata : mapping of str to str, optional
+            Text kept in the file's header.
+        """
+        _state.save(path, {name: holder.value for name, holder in self._state()}, metadata)
+
+    def load(self, path: str | os.PathLike) -> Layer:
+        """Read what `save` or PyTorch wrote into this model, and return the model.
+
+        Raises
+        ------
+        cconv.FormatError
+            If the file is damaged, or does not fit the model. Then nothing has changed.
+        """
+        arrays, _ = _state.load(path)
+        _state.assign(self._state(), arrays, os.fspath(path), _state.FormatError)
+        return self
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """Output shape, parameters and multiply-adds of each layer; print it.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Of one example, (C, H, W) or (features,), or of a batch, (N, C, H, W) or (N, features).
+
+        Returns
+        -------
+        Summary
+        """
+        from .summary import summarise
+
+        return summarise(self, input_shape)
+
+    def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        """Multiplications with a parameter (each with its addition) in a forward pass, child layers' not counted."""
+        return 0
+
+    def extra_repr(self) -> str:
+        """The arguments, as `repr` shows them."""
+        return ""
+
+    def _attributes(self) -> Iterable[tuple[str, Any]]:
+        """(name, value) pairs in which parameters, buffers and child layers are looked for."""
+        return vars(self).items()
+
+    def _state(self) -> list[tuple[str, Parameter | Buffer]]:
+        return [(path, item) for path, item in _walk(self) if not isinstance(item, Layer)]
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        children = [(name, item) for name, item in _members(self) if isinstance(item, Layer)]
+        if not children:
+            return f"{kind}({self.extra_repr()})"
+        lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in children]
+        return "\n  ".join([f"{kind}({self.extra_repr()}", *lines]) + "\n)"
+
+
+def _members(layer: Layer) -> Iterator[tuple[str, Any]]:
+    for name, value in layer._attributes():
+        yield from _found(name, value)
+
+
+def _found(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (Parameter, Buffer, Layer)):
+        yield name, value
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _found(f"{name}.{i}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _found(f"{name}.{key}", item)
+
+
+def _walk(layer: Layer, path: str = "", parents: tuple[Layer, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """(path, item) of all layers, parameters and buffers, a shared one under each of its paths."""
+    yield path, layer
+    parents = (*parents, layer)
+    for name, item in _members(layer):
+        below = f"{path}.{name}" if path else name
+        if not isinstance(item, Layer):
+            yield below, item
+        elif not any(item is parent for parent in parents):
+            yield from _walk(item, below, parents)
+
+
+def _unique(items: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    first: dict[int, tuple[str, Any]] = {}
+    for path, item in items:
+        first.setdefault(id(item), (path, item))
+    return list(first.values())

@@ -1,0 +1,117 @@
+"""The fully connected layer, and what leads to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .._random import generator
+from .._shapes import whole
+from ..functional import linear, linear_backward
+from . import init
+from ._errors import Misfit, as_input, float_dtype
+from .layer import Backward, Layer, Parameter
+
+
+class Linear(Layer):
+    """``y = x @ weight.T + bias`` (PyTorch's ``Linear``).
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+    rng : Generator or int, optional
+        Draws the weights; the default generator if None.
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    weight : Parameter
+        (out_features, in_features), drawn uniformly within ±1 / sqrt(in_features).
+    bias : Parameter or None
+        (out_features,), drawn likewise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range. When called: if x is not (N, in_features) of a float type.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        rng: np.random.Generator | int | None = None,
+        dtype: Any = np.float32,
+    ):
+        self.in_features = whole("Linear", "in_features", in_features, 1)
+        self.out_features = whole("Linear", "out_features", out_features, 1)
+        shape = self.out_features, self.in_features
+        dtype, rng = float_dtype("Linear", dtype), generator(rng)
+        bound = 1 / math.sqrt(self.in_features)
+        self.weight = init.uniform(Parameter(np.empty(shape, dtype)), -bound, bound, rng=rng)
+        self.bias = init.uniform(Parameter(np.empty(shape[0], dtype)), -bound, bound, rng=rng) if bias else None
+
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        weight, bias = self.weight, self.bias
+        x = as_input("Linear", x, weight.value.dtype)
+        if x.ndim != 2 or x.shape[1] != self.in_features:
+            raise self._misfit(x.shape)
+        y = linear(x, weight.value, None if bias is None else bias.value)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            needs = need_x, weight.trainable, bias is not None and bias.trainable
+            grad_x, grad_weight, grad_bias = linear_backward(grad_y, x, weight.value, needs)
+            weight.add_grad(grad_weight)
+            if bias is not None:
+                bias.add_grad(grad_bias)
+            return grad_x
+
+        return y, Backward(backward, y)
+
+    def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return math.prod(y_shape) * self.in_features
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}{'' if self.bias is not None else ', bias=False'}"
+
+    def _misfit(self, shape: tuple[int, ...]) -> ValueError:
+        if len(shape) != 2:
+            hint = ": put nn.Flatten() before it" if len(shape) > 2 else ": for one example use x[None]"
+            return ValueError(f"Linear: x has {len(shape)} dimensions {shape}, expected 2 (N, features){hint}")
+        fix = f"use Linear({shape[1]}, {self.out_features})"
+        return Misfit("Linear", f"in_features={self.in_features}", shape[1], shape, fix)
+
+
+class Flatten(Layer):
+    """Join all dimensions from `start_dim` on into one: (N, C, H, W) becomes (N, C*H*W).
+
+    Parameters
+    ----------
+    start_dim : int
+        At least 0.
+    """
+
+    def __init__(self, start_dim: int = 1):
+        self.start_dim = whole("Flatten", "start_dim", start_dim)
+
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        x = np.asarray(x)
+        shape, start = x.shape, self.start_dim
+        if len(shape) <= start:
+            raise ValueError(f"Flatten: x has {len(shape)} dimensions {shape}, start_dim={start} needs more")
+        # The product and not -1, which NumPy cannot resolve for a batch of none.
+        y = x.reshape(*shape[:start], math.prod(shape[start:]))
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            return grad_y.reshape(shape) if need_x else None
+
+        return y, Backward(backward, y)
+
+    def extra_repr(self) -> str:
+        return "" if self.start_dim == 1 else f"start_dim={self.start_dim}"

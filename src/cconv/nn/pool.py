@@ -1,0 +1,115 @@
+"""Pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .._shapes import Pair, padding_pairs, pair
+from ..functional import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from .layer import Backward, Layer
+
+
+class MaxPool2d(Layer):
+    """The largest value of each window (PyTorch's ``MaxPool2d``). The gradient goes to the first largest value.
+
+    Parameters
+    ----------
+    kernel_size : int or (height, width)
+    stride : int or (height, width), optional
+        `kernel_size` if None.
+    padding : int, (height, width) or ((top, bottom), (left, right))
+        Minus infinity around the image, at most half the kernel.
+    dilation : int or (height, width)
+    ceil_mode : bool
+        Whether a last window may hang over the end.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: Any = 0,
+        dilation: int | Pair = 1,
+        ceil_mode: bool = False,
+    ):
+        self.kernel_size = pair("MaxPool2d", "kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else pair("MaxPool2d", "stride", stride)
+        self.dilation = pair("MaxPool2d", "dilation", dilation)
+        self.padding = _padding("MaxPool2d", padding, self.kernel_size, self.stride, self.dilation)
+        self.ceil_mode = bool(ceil_mode)
+
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        y, indices = max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        x_shape = np.shape(x)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            return max_pool2d_backward(grad_y, indices, x_shape) if need_x else None
+
+        return y, Backward(backward, y)
+
+    def extra_repr(self) -> str:
+        dilation = "" if self.dilation == (1, 1) else f", dilation={self.dilation}"
+        return _window(self) + dilation + (", ceil_mode=True" if self.ceil_mode else "")
+
+
+class AvgPool2d(Layer):
+    """The mean of each window (PyTorch's ``AvgPool2d``).
+
+    Parameters
+    ----------
+    kernel_size : int or (height, width)
+    stride : int or (height, width), optional
+        `kernel_size` if None.
+    padding : int, (height, width) or ((top, bottom), (left, right))
+        Zeros around the image, at most half the kernel.
+    ceil_mode : bool
+        Whether a last window may hang over the end.
+    count_include_pad : bool
+        Whether the mean counts the padding.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ):
+        self.kernel_size = pair("AvgPool2d", "kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else pair("AvgPool2d", "stride", stride)
+        self.padding = _padding("AvgPool2d", padding, self.kernel_size, self.stride, (1, 1))
+        self.ceil_mode = bool(ceil_mode)
+        self.count_include_pad = bool(count_include_pad)
+
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        options = self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
+        y = avg_pool2d(x, *options)
+        x_shape = np.shape(x)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            return avg_pool2d_backward(grad_y, x_shape, *options) if need_x else None
+
+        return y, Backward(backward, y)
+
+    def extra_repr(self) -> str:
+        counted = "" if self.count_include_pad else ", count_include_pad=False"
+        return _window(self) + (", ceil_mode=True" if self.ceil_mode else "") + counted
+
+
+def _padding(where: str, padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
+    pads = padding_pairs(where, padding, kernel, stride, dilation)
+    for axis, k, both in zip(("height", "width"), kernel, pads, strict=True):
+        most = max(both)
+        if most > k // 2:
+            raise ValueError(f"{where}: padding {axis} {most} is over half the kernel {axis} {k}: at most {k // 2}")
+    return padding
+
+
+def _window(layer: MaxPool2d | AvgPool2d) -> str:
+    stride = "" if layer.stride == layer.kernel_size else f", stride={layer.stride}"
+    padding = "" if layer.padding == 0 else f", padding={layer.padding!r}"
+    return f"kernel_size={layer.kernel_size}{stride}{padding}"

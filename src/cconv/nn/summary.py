@@ -1,0 +1,144 @@
+"""What `Layer.summary` prints: each layer's output shape, parameters and multiply-adds."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._shapes import whole
+from .layer import Layer
+
+
+class Row(NamedTuple):
+    """One layer as it was called.
+
+    Attributes
+    ----------
+    path : str
+        As in the parameters' names; "" for the model itself.
+    kind : str
+    output_shape : tuple
+        Its first entry is N, a number only if `summary` was given one.
+    parameters : int or None
+        Of the layer itself, without child layers; None where all were counted in an earlier row.
+    multiply_adds : int
+        An image.
+    """
+
+    path: str
+    kind: str
+    output_shape: tuple[Any, ...]
+    parameters: int | None
+    multiply_adds: int
+
+
+class Summary:
+    """A model's table; `str` and `print` show it.
+
+    Attributes
+    ----------
+    rows : list of Row
+        In the order of the calls; containers, which have nothing of their own, are left out.
+    input_shape : tuple
+    parameters, trainable_parameters : int
+        A shared parameter counts once.
+    multiply_adds : int
+        An image.
+    """
+
+    def __init__(self, model: Layer, input_shape: tuple[Any, ...], rows: list[Row]):
+        parameters = model.parameters()
+        self.rows = rows
+        self.input_shape = input_shape
+        self.parameters = sum(p.value.size for p in parameters)
+        self.trainable_parameters = sum(p.value.size for p in parameters if p.trainable)
+        self.multiply_adds = sum(row.multiply_adds for row in rows)
+        self._kind = type(model).__name__
+
+    def __str__(self) -> str:
+        head = ("Layer", "Output shape", "Parameters", "Multiply-adds an image")
+        cells = [
+            (
+                f"{row.path} {row.kind}".lstrip(),
+                _shape(row.output_shape),
+                "shared" if row.parameters is None else f"{row.parameters:,}",
+                f"{row.multiply_adds:,}",
+            )
+            for row in self.rows
+        ]
+        total = ("Total", "", f"{self.parameters:,}", f"{self.multiply_adds:,}")
+        widths = [max(len(line[i]) for line in (head, *cells, total)) for i in range(4)]
+        rule = "-" * (sum(widths) + 6)
+
+        def line(row: tuple[str, ...]) -> str:
+            layer, shape, parameters, multiply_adds = row
+            left = f"{layer:<{widths[0]}}  {shape:<{widths[1]}}"
+            return f"{left}  {parameters:>{widths[2]}}  {multiply_adds:>{widths[3]}}"
+
+        lines = [f"{self._kind} for an input of {_shape(self.input_shape)}", line(head), rule]
+        lines += [*map(line, cells), rule, line(total)]
+        frozen = self.parameters - self.trainable_parameters
+        if frozen:
+            lines.append(f"Trainable parameters: {self.trainable_parameters:,}; frozen: {frozen:,}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def summarise(model: Layer, input_shape: tuple[int, ...]) -> Summary:
+    """The summary of `model`: one example of zeros is sent through it, however large the batch named."""
+    if not isinstance(input_shape, (tuple, list)) or not 1 <= len(input_shape) <= 4:
+        raise ValueError(f"summary: input_shape must be (C, H, W), (N, C, H, W) or (features,), got {input_shape!r}")
+    sizes = [whole("summary", "input_shape", size) for size in input_shape]
+    n: int | str = sizes.pop(0) if len(sizes) in (2, 4) else "N"
+    parameters = model.parameters()
+    dtype = parameters[0].value.dtype if parameters else np.float32
+    rows = _trace(model, np.zeros((1, *sizes), dtype))
+    return Summary(model, (n, *sizes), [_with_batch(row, n) for row in rows])
+
+
+def _trace(model: Layer, x: np.ndarray) -> list[Row]:
+    # A copy of the layers, which shares the parameters, records its calls: the model may be predicting meanwhile.
+    shared: dict[int, Any] = {id(item): item for _, item in [*model.named_parameters(), *model.named_buffers()]}
+    recorder = copy.deepcopy(model, shared)
+    rows: list[Row | None] = []
+    counted: set[int] = set()
+    for path, layer in recorder.named_layers():
+        _record(layer, path, rows, counted)
+    recorder.forward(x, train=False)
+    return [row for row in rows if row is not None]
+
+
+def _record(layer: Layer, path: str, rows: list[Row | None], counted: set[int]) -> None:
+    forward: Callable[..., Any] = layer.forward
+    within = {id(p) for _, child in layer.named_layers()[1:] for p in child.parameters()}
+    own = [p for p in layer.parameters() if id(p) not in within]
+    container = len(layer.named_layers()) > 1
+
+    def recording(x: np.ndarray, train: bool = True) -> Any:
+        place = len(rows)
+        # The row stands where the layer is called, before those of its children.
+        rows.append(None)
+        result = forward(x, train)
+        new = [p for p in own if id(p) not in counted]
+        counted.update(id(p) for p in new)
+        shape = result[0].shape
+        work = layer.multiply_adds(np.shape(x), shape)
+        if not container or own or work:
+            count = None if own and not new else sum(p.value.size for p in new)
+            rows[place] = Row(path, type(layer).__name__, shape, count, work)
+        return result
+
+    # On the instance, over its class's method.
+    layer.forward = recording  # type: ignore[method-assign]
+
+
+def _with_batch(row: Row, n: int | str) -> Row:
+    return row._replace(output_shape=(n, *row.output_shape[1:])) if row.output_shape[:1] == (1,) else row
+
+
+def _shape(shape: tuple[Any, ...]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

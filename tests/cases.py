@@ -1,0 +1,217 @@
+"""Calls of every operation of `functional` with random shapes and values, for tests that promise something of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from cconv import conv_output_size
+from cconv import functional as F
+
+
+class Call(NamedTuple):
+    """One operation with its arguments; `images` names the arrays whose first axis counts images."""
+
+    name: str
+    arrays: dict[str, np.ndarray]
+    options: dict
+    images: tuple[str, ...] = ()
+
+    def __call__(self, module=F) -> tuple:
+        """The results, always as a tuple."""
+        result = getattr(module, self.name)(**self.arrays, **self.options)
+        return result if isinstance(result, tuple) else (result,)
+
+    def of_image(self, n: int) -> Call:
+        """The same call with image n alone."""
+        arrays = {k: a[n : n + 1] if k in self.images else a for k, a in self.arrays.items()}
+        return self._replace(arrays=arrays)
+
+
+class Draw:
+    """Random shapes and values."""
+
+    def __init__(self, seed: int, dtype):
+        self.rng = np.random.default_rng(seed)
+        self.dtype = np.dtype(dtype)
+
+    def normal(self, *shape: int) -> np.ndarray:
+        return self.rng.normal(size=shape).astype(self.dtype)
+
+    def of(self, *choices):
+        return choices[self.rng.integers(len(choices))]
+
+    def upto(self, n: int) -> int:
+        return int(self.rng.integers(1, n + 1))
+
+
+def _convolution(draw: Draw):
+    groups = draw.of(1, 1, 1, 2, 3)
+    channels, filters = draw.of(1, 2, 3, 5, 8, 17), draw.of(1, 2, 5, 8, 13, 16, 17, 33)
+    kernel = draw.upto(4), draw.upto(4)
+    options = {
+        "stride": (draw.of(1, 1, 2, 3), draw.of(1, 1, 2, 3)),
+        "padding": ((draw.of(0, 1, 2), draw.of(0, 1, 4)), (draw.of(0, 1, 3), draw.of(0, 1, 2))),
+        "dilation": (draw.of(1, 1, 2), draw.of(1, 1, 2)),
+    }
+    size = 7 + draw.upto(10), 7 + draw.upto(12)
+    x = draw.normal(draw.of(2, 3, 7), groups * channels, *size)
+    weight = draw.normal(groups * filters, channels, *kernel)
+    output = conv_output_size(size, kernel, **options)
+    return x, weight, {**options, "groups": groups}, (len(x), len(weight), *output)
+
+
+def conv2d(draw):
+    x, weight, options, _ = _convolution(draw)
+    bias = {"bias": draw.normal(len(weight))} if draw.of(True, False) else {}
+    return Call("conv2d", {"x": x, "weight": weight, **bias}, options, ("x",))
+
+
+def conv2d_backward(draw):
+    x, weight, options, output = _convolution(draw)
+    return Call("conv2d_backward", {"grad_y": draw.normal(*output), "x": x, "weight": weight}, options)
+
+
+def linear(draw):
+    features, outputs = draw.of(1, 3, 16, 50, 700), draw.of(1, 10, 24, 37, 120)
+    arrays = {
+        "x": draw.normal(draw.of(2, 5, 33), features),
+        "weight": draw.normal(outputs, features),
+        "bias": draw.normal(outputs),
+    }
+    return Call("linear", arrays, {}, ("x",))
+
+
+def linear_backward(draw):
+    call = linear(draw)
+    x, weight = call.arrays["x"], call.arrays["weight"]
+    return Call("linear_backward", {"grad_y": draw.normal(len(x), len(weight)), "x": x, "weight": weight}, {})
+
+
+def _pool(draw: Draw):
+    kernel = draw.upto(5), draw.upto(5)
+    options = {
+        "kernel_size": kernel,
+        "stride": draw.of(None, (draw.upto(3), draw.upto(3))),
+        "padding": (draw.of(0, kernel[0] // 2), draw.of(0, kernel[1] // 2)),
+        "ceil_mode": draw.of(True, False),
+    }
+    return draw.normal(draw.of(2, 3), draw.of(1, 3, 5), 8 + draw.upto(7), 8 + draw.upto(11)), options
+
+
+def max_pool2d(draw):
+    x, options = _pool(draw)
+    return Call("max_pool2d", {"x": x}, {**options, "dilation": draw.of(1, 1, (2, 1), 2)}, ("x",))
+
+
+def max_pool2d_backward(draw):
+    call = max_pool2d(draw)
+    y, indices = call()
+    return Call(
+        "max_pool2d_backward", {"grad_y": draw.normal(*y.shape), "indices": indices}, {"x_shape": call.arrays["x"].shape}
+    )
+
+
+def avg_pool2d(draw):
+    x, options = _pool(draw)
+    return Call("avg_pool2d", {"x": x}, {**options, "count_include_pad": draw.of(True, False)}, ("x",))
+
+
+def avg_pool2d_backward(draw):
+    call = avg_pool2d(draw)
+    (y,) = call()
+    return Call("avg_pool2d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape, **call.options})
+
+
+ACTIVATIONS = {
+    "relu": ("y", {}),
+    "leaky_relu": ("x", {"negative_slope": 0.2}),
+    "sigmoid": ("y", {}),
+    "tanh": ("y", {}),
+    "softplus": ("x", {"beta": 0.75, "threshold": 1.5}),
+    "softmax": ("x", {"dim": 1}),
+    "log_softmax": ("x", {"dim": 1}),
+}
+
+
+def _activation(name):
+    def draw_call(draw):
+        x = draw.normal(draw.of(2, 5), draw.of(1, 7, 40), *draw.of((), (3,), (6, 9), (31, 31)))
+        return Call(name, {"x": x}, ACTIVATIONS[name][1], ("x",))
+
+    return draw_call
+
+
+def _activation_backward(name):
+    def draw_call(draw):
+        call = _activation(name)(draw)
+        kept, options = ACTIVATIONS[name]
+        value = call.arrays["x"] if kept == "x" else call()[0]
+        return Call(f"{name}_backward", {"grad_y": draw.normal(*value.shape), kept: value}, options)
+
+    return draw_call
+
+
+def _loss(name):
+    def draw_call(draw):
+        x = draw.normal(draw.of(2, 5), draw.of(2, 10, 35), *draw.of((), (3,), (4, 5)))
+        if name == "cross_entropy":
+            labels = draw.rng.integers(x.shape[1], size=(len(x), *x.shape[2:]))
+            target = draw.of(labels, F.softmax(draw.normal(*x.shape)))
+        else:
+            target = draw.rng.random(x.shape).astype(draw.dtype)
+        first = "logits" if name == "cross_entropy" else "x"
+        return Call(name, {first: x, "target": target}, {"reduction": "none"}, (first, "target"))
+
+    return draw_call
+
+
+def _loss_backward(name):
+    def draw_call(draw):
+        call = _loss(name)(draw)
+        reduction = draw.of("mean", "sum", "none")
+        if reduction == "none":
+            return Call(f"{name}_backward", {"grad_loss": draw.normal(*call()[0].shape), **call.arrays}, call.options)
+        return Call(f"{name}_backward", call.arrays, {"grad_loss": 1.5, "reduction": reduction})
+
+    return draw_call
+
+
+DRAWS: dict[str, Callable[[Draw], Call]] = {
+    draw_call.__name__: draw_call
+    for draw_call in (
+        *(conv2d, conv2d_backward, linear, linear_backward),
+        *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
+    )
+}
+for activation in ACTIVATIONS:
+    DRAWS[activation] = _activation(activation)
+    DRAWS[f"{activation}_backward"] = _activation_backward(activation)
+for loss in ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits"):
+    DRAWS[loss] = _loss(loss)
+    DRAWS[f"{loss}_backward"] = _loss_backward(loss)
+
+FORWARD = [name for name in DRAWS if not name.endswith("_backward")]
+
+
+def draw_call(name: str, seed: int, dtype) -> Call:
+    """A call of operation `name`, the same one for the same seed."""
+    return DRAWS[name](Draw(seed, dtype))
+
+
+def distance(got, expected) -> float:
+    """Largest difference over largest expected value."""
+    got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
+    assert got.shape == expected.shape
+    if not expected.size:
+        return 0.0
+    return float(np.abs(got - expected).max() / (np.abs(expected).max() or 1))
+
+
+def same_bits(first, second) -> bool:
+    """Whether two tuples of results agree in shape, dtype and every bit."""
+    return all(
+        a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True)
+    )
