@@ -63,10 +63,10 @@ def copied(source: Path, target: Path) -> Path:
 
 def extensions() -> list[Extension]:
     machine = NAMES.get(platform.machine().lower(), platform.machine().lower())
-    cpu, build = KERNELS / "cpu.pyx", Path("build")
-    result = [extension("cpu", copied(cpu, build / "cpu" / "cpu.pyx"), [])]
+    once, build = {KERNELS / "cpu.pyx", KERNELS / "memory.pyx"}, Path("build")
+    result = [extension(source.stem, copied(source, build / "once" / source.name), []) for source in sorted(once)]
     for isa, flags in SETS.get(machine, {"baseline": []}).items():
-        for source in sorted(set(KERNELS.glob("*.pyx")) - {cpu}):
+        for source in sorted(set(KERNELS.glob("*.pyx")) - once):
             name = f"{source.stem}_{isa}"
             result.append(extension(name, copied(source, build / isa / f"{name}.pyx"), flags))
     return result

@@ -1,4 +1,4 @@
-"""Calls of every operation of `functional` with random shapes and values, for tests that promise something of all of them."""
+"""Calls of every operation of `functional`, of random shapes and values: for tests of what is promised of them all."""
 
 from __future__ import annotations
 
@@ -110,7 +110,9 @@ def max_pool2d_backward(draw):
     call = max_pool2d(draw)
     y, indices = call()
     return Call(
-        "max_pool2d_backward", {"grad_y": draw.normal(*y.shape), "indices": indices}, {"x_shape": call.arrays["x"].shape}
+        "max_pool2d_backward",
+        {"grad_y": draw.normal(*y.shape), "indices": indices},
+        {"x_shape": call.arrays["x"].shape},
     )
 
 
@@ -122,7 +124,9 @@ def avg_pool2d(draw):
 def avg_pool2d_backward(draw):
     call = avg_pool2d(draw)
     (y,) = call()
-    return Call("avg_pool2d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape, **call.options})
+    return Call(
+        "avg_pool2d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape, **call.options}
+    )
 
 
 ACTIVATIONS = {
@@ -213,5 +217,6 @@ def distance(got, expected) -> float:
 def same_bits(first, second) -> bool:
     """Whether two tuples of results agree in shape, dtype and every bit."""
     return all(
-        a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True)
+        a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        for a, b in zip(first, second, strict=True)
     )

@@ -7,9 +7,9 @@ import importlib
 import numpy as np
 import pytest
 
-from cconv import _dispatch, _scratch, _threads
+from cconv import _dispatch, _threads
 
-FUNCTIONAL = [importlib.import_module(f"cconv.functional.{m}") for m in ("activation", "conv", "linear", "loss", "pool")]
+SUBJECTS = ("activation", "conv", "linear", "loss", "pool")
 
 
 @pytest.fixture
@@ -55,29 +55,14 @@ def rng():
     return np.random.default_rng(0)
 
 
-class PoisonedNumPy:
-    """NumPy, but fresh arrays hold NaN, or an integer that is no index."""
-
-    def __getattr__(self, name):
-        return getattr(np, name)
-
-    def empty(self, shape, dtype):
-        return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -(2**62), dtype)
-
-    def empty_like(self, array):
-        return self.empty(array.shape, array.dtype)
+def poisoned_empty(shape, dtype):
+    """An array of NaN, or of an integer that is no index."""
+    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -(2**62), dtype)
 
 
 @pytest.fixture
 def poison(monkeypatch):
-    """Outputs and working memory hold NaN before each call: an element never written shows, and so does one read too early."""
-
-    def poisoned_scratch(count, dtype):
-        memory = _scratch.scratch(count, dtype)
-        memory.fill(np.nan)
-        return memory
-
-    for module in FUNCTIONAL:
-        monkeypatch.setattr(module, "np", PoisonedNumPy())
-        if hasattr(module, "scratch"):
-            monkeypatch.setattr(module, "scratch", poisoned_scratch)
+    """Outputs and working memory hold NaN before each call: a number never written shows, and one read too early."""
+    for module in (importlib.import_module(f"cconv.functional.{subject}") for subject in SUBJECTS):
+        monkeypatch.setattr(module, "empty", poisoned_empty)
+        monkeypatch.setattr(module, "scratch", poisoned_empty, raising=False)

@@ -55,3 +55,14 @@ def test_large_batches_change_no_bit(isa, dtype, threads, rng):
     y = F.conv2d(x, weight, padding=1)
     for n in (0, 12):
         assert np.array_equal(F.conv2d(x[n : n + 1], weight, padding=1), y[n : n + 1])
+
+
+@pytest.mark.parametrize("filters", [3, 17])
+def test_chunks_of_images_change_no_bit(filters, isa, dtype, threads, rng):
+    """More images than chunks over which a weight's gradient is summed, by dot products and by outer products."""
+    arrays = [rng.normal(size=s).astype(dtype) for s in ((45, filters, 4, 5), (45, 4, 6, 7), (filters, 4, 3, 3))]
+    threads(1)
+    alone = F.conv2d_backward(*arrays)
+    for n in (2, 3):
+        threads(n)
+        assert same_bits(F.conv2d_backward(*arrays), alone), n

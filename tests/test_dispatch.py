@@ -16,7 +16,9 @@ from cconv import _dispatch, _threads
 
 
 def run(*arguments: str, isa: str | None = None) -> subprocess.CompletedProcess:
-    environment = {k: v for k, v in os.environ.items() if k != "CCONV_ISA"} | ({} if isa is None else {"CCONV_ISA": isa})
+    environment = {k: v for k, v in os.environ.items() if k != "CCONV_ISA"} | (
+        {} if isa is None else {"CCONV_ISA": isa}
+    )
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60)
 
 
@@ -58,7 +60,9 @@ def test_python_m_cconv():
     lines = {line[:16].strip(): line[16:].strip() for line in done.stdout.splitlines()}
     assert done.returncode == 0 and not done.stderr
     assert lines["cconv"] == cconv.__version__
-    assert lines["instruction set"].startswith(f"{_dispatch.usable()[0]} (compiled in: {', '.join(_dispatch.compiled())}")
+    assert lines["instruction set"].startswith(
+        f"{_dispatch.usable()[0]} (compiled in: {', '.join(_dispatch.compiled())}"
+    )
     assert lines["NumPy"] == np.__version__
     assert lines["Python"].startswith(platform.python_version())
     assert lines["OpenMP"]

@@ -43,7 +43,9 @@ def test_elementwise(name, kept, options, shape, isa, dtype, n_threads, rng):
         assert distance(a, b) < CLOSE[dtype.name]
 
 
-@pytest.mark.parametrize("shape", [(4, 1), (2, 7), (5, 15), (3, 16), (3, 17), (2, 33), (2, 100), (2, 5, 3), (3, 20, 4, 6), (0, 4), (3, 0)])
+@pytest.mark.parametrize(
+    "shape", [(4, 1), (2, 7), (5, 15), (3, 16), (3, 17), (2, 33), (2, 100), (2, 5, 3), (3, 20, 4, 6), (0, 4), (3, 0)]
+)
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_softmax(name, shape, isa, dtype, n_threads, rng):
     x, grad_y = (np.asarray(5 * rng.normal(size=shape), dtype) for _ in range(2))

@@ -10,7 +10,6 @@ import pytest
 from cases import distance
 from numpy.testing import assert_array_equal
 
-from cconv import _dispatch
 from cconv import functional as F
 from cconv import reference as R
 from cconv._shapes import padding_pairs, pair, window_output
@@ -79,7 +78,10 @@ CASES = {
 }
 # Around the widths of registers, for vectors along channels and along positions.
 WIDTHS = (1, 3, 7, 8, 12, 15, 16, 17, 31, 33, 40)
-CASES |= {f"{k} filters of {c}": case((2, c, 6, 5), (k, c, 3, 3), padding=1) for k, c in zip(WIDTHS, WIDTHS[::-1], strict=True)}
+CASES |= {
+    f"{k} filters of {c}": case((2, c, 6, 5), (k, c, 3, 3), padding=1)
+    for k, c in zip(WIDTHS, WIDTHS[::-1], strict=True)
+}
 CASES |= {f"rows of {w}": case((1, 2, 4, w + 2), (2, 2, 3, 3)) for w in WIDTHS}
 CASES |= {f"kernel {r}x{s}": case((1, 3, 9, 9), (13, 3, r, s), padding=(0, 3)) for r in (1, 4, 7) for s in (2, 5, 6)}
 
@@ -120,7 +122,9 @@ def normal(name: str, dtype):
 @pytest.mark.parametrize("name", CASES)
 def test_integers_are_exact(name, isa, dtype, n_threads):
     *arrays, options = drawn(name)
-    for result, got, want in zip(RESULTS, run(F, *(a.astype(dtype) for a in arrays), options), exact(name), strict=True):
+    for result, got, want in zip(
+        RESULTS, run(F, *(a.astype(dtype) for a in arrays), options), exact(name), strict=True
+    ):
         assert got.dtype == dtype and got.flags.c_contiguous
         assert_array_equal(got, want, err_msg=result)
 
@@ -133,7 +137,9 @@ def test_normal_numbers_are_close(name, isa, dtype, threads):
         assert distance(got, want) < (3e-6 if dtype == np.float32 else 5e-15), result
 
 
-@pytest.mark.parametrize("needs", [(True, False, False), (False, True, False), (False, False, True), (False, False, False)])
+@pytest.mark.parametrize(
+    "needs", [(True, False, False), (False, True, False), (False, False, True), (False, False, False)]
+)
 def test_only_needed_gradients_come(needs, isa, dtype):
     x, weight, _, grad_y, options = drawn("unequal padding")
     got = F.conv2d_backward(grad_y.astype(dtype), x.astype(dtype), weight.astype(dtype), **options, needs=needs)
@@ -144,10 +150,18 @@ def test_only_needed_gradients_come(needs, isa, dtype):
             assert result is None
 
 
+def test_a_result_too_large_is_a_memory_error():
+    one = np.ones((1, 1, 1, 1), np.float32)
+    with pytest.raises(MemoryError):
+        F.conv2d(one, one, padding=2**24)
+
+
 # NaN and infinity ----------------------------------------------------------------------------------------------------
 
-SPECIAL = ("lenet second", "strided first layer", "unequal padding", "dilated and strided", "groups", "depthwise", "wide",
-           "pointwise, many channels", "columns of taps, rows without a gap", "more taps than a pass")  # fmt: skip
+SPECIAL = (
+    *("lenet second", "strided first layer", "unequal padding", "dilated and strided", "groups", "depthwise", "wide"),
+    *("pointwise, many channels", "columns of taps, rows without a gap", "more taps than a pass"),
+)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -173,7 +187,7 @@ def test_nan_and_infinity_spread_as_in_the_reference(name, argument, value, isa,
 
 def paths(name: str, images: int, n_threads: int):
     """What the plans choose for a case, as a set of words."""
-    x_shape, weight_shape, options = CASES[name]
+    _, weight_shape, options = CASES[name]
     x, weight, _, grad_y, _ = drawn(name)
     stride, dilation = (pair("", "", options.get(o, 1)) for o in ("stride", "dilation"))
     padding = padding_pairs("", options.get("padding", 0), weight_shape[2:], stride, dilation)

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.usefixtures("poison")
 
 RESULTS = ("y", "grad_x", "grad_weight", "grad_bias")
 
-# Images, features in, features out: around the kernel's tiles, registers and passes (16 x 24 results and 512 terms forward, 128 back).
+# Images, features in, features out: around the kernel's registers, tiles (16 x 24 results) and passes (512 terms
+# forward, 128 backward).
 SHAPES = [
     *((0, 5, 3), (1, 1, 1), (1, 400, 120), (3, 84, 10), (64, 400, 10)),
     *((2, features, 5) for features in (2, 7, 8, 15, 16, 17, 31, 33, 63, 65, 511, 512, 513, 1100)),
@@ -55,7 +56,9 @@ def test_normal_numbers_are_close(shape, isa, dtype, threads):
         assert distance(got, want) < (2e-6 if dtype == np.float32 else 4e-15), result
 
 
-@pytest.mark.parametrize("needs", [(True, False, False), (False, True, False), (False, False, True), (False, False, False)])
+@pytest.mark.parametrize(
+    "needs", [(True, False, False), (False, True, False), (False, False, True), (False, False, False)]
+)
 def test_only_needed_gradients_come(needs, isa, dtype):
     (x, weight, _, grad_y), (_, *expected) = arrays_and_results((60, 33, 60), True, dtype)
     for need, result, want in zip(needs, F.linear_backward(grad_y, x, weight, needs), expected, strict=True):

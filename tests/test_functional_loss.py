@@ -47,7 +47,9 @@ def test_cross_entropy(kind, shape, isa, dtype, n_threads, rng):
 
 def test_labels_and_one_hot_give_one_loss(isa, dtype, rng):
     logits, labels = rng.normal(size=(6, 4)).astype(dtype), rng.integers(4, size=6)
-    assert_allclose(F.cross_entropy(logits, labels), F.cross_entropy(logits, np.eye(4)[labels].astype(dtype)), rtol=1e-6)
+    assert_allclose(
+        F.cross_entropy(logits, labels), F.cross_entropy(logits, np.eye(4)[labels].astype(dtype)), rtol=1e-6
+    )
     for labels_dtype in (np.int8, np.uint8, np.int32, np.uint64, ">i8"):
         assert F.cross_entropy(logits, labels.astype(labels_dtype)) == F.cross_entropy(logits, labels)
 
@@ -83,7 +85,9 @@ def test_losses_at_the_edges(reduction, isa, dtype):
 
 
 @pytest.mark.parametrize(
-    "row", [[NAN, 0, 0], [INF, 0, 0], [0, INF, 0], [-INF, 0, 0], [0, -INF, 0], [-INF, -INF, -INF], [1e30, -1e30, 0]], ids=str
+    "row",
+    [[NAN, 0, 0], [INF, 0, 0], [0, INF, 0], [-INF, 0, 0], [0, -INF, 0], [-INF, -INF, -INF], [1e30, -1e30, 0]],
+    ids=str,
 )
 def test_cross_entropy_at_the_edges(row, isa, dtype):
     logits, labels = np.array([row, [0, 0, 0]], dtype), np.array([0, 2])

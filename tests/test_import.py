@@ -10,14 +10,27 @@ import cconv
 
 
 def run(code: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     return done.stdout.split()
 
 
 def test_import_brings_nothing_heavy():
     loaded = set(run("import sys, cconv; print(*sys.modules)"))
     heavy = {
-        *("cconv.reference", "matplotlib", "mpi4py", "onnx", "pandas", "safetensors", "scipy", "sklearn", "torch", "tqdm"),
+        *(
+            "cconv.reference",
+            "matplotlib",
+            "mpi4py",
+            "onnx",
+            "pandas",
+            "safetensors",
+            "scipy",
+            "sklearn",
+            "torch",
+            "tqdm",
+        ),
         *("concurrent.futures", "http.client", "inspect", "multiprocessing", "ssl", "unittest", "urllib.request"),
     }
     brought = set(run("import sys, numpy; print(*sys.modules)"))
@@ -25,7 +38,9 @@ def test_import_brings_nothing_heavy():
 
 
 def test_one_instruction_set_is_loaded():
-    kernels = [name for name in run("import sys, cconv; print(*sys.modules)") if name.startswith("cconv._kernels.conv2d")]
+    kernels = [
+        name for name in run("import sys, cconv; print(*sys.modules)") if name.startswith("cconv._kernels.conv2d")
+    ]
     assert len(kernels) == 1
 
 

@@ -29,7 +29,11 @@ def pads(options, x, kernel):
 
 def conv(options, x, weight, bias=None):
     padding = pads(options, x, weight.shape[2:])
-    return (F.conv2d(x, weight, bias, options.get("strides", 1), padding, options.get("dilations", 1), options.get("group", 1)),)
+    return (
+        F.conv2d(
+            x, weight, bias, options.get("strides", 1), padding, options.get("dilations", 1), options.get("group", 1)
+        ),
+    )
 
 
 def window(options, x):
@@ -85,7 +89,9 @@ def supported(node, options, inputs) -> bool:
     if node.op_type == "SoftmaxCrossEntropyLoss" and (len(inputs) > 2 or "ignore_index" in options):
         return False
     # Padding beyond half the kernel is refused, as in PyTorch.
-    return "Pool" not in node.op_type or all(2 * p <= options["kernel_shape"][i % 2] for i, p in enumerate(options.get("pads", ())))
+    return "Pool" not in node.op_type or all(
+        2 * p <= options["kernel_shape"][i % 2] for i, p in enumerate(options.get("pads", ()))
+    )
 
 
 def node_tests():

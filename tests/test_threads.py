@@ -18,7 +18,9 @@ from cconv import _threads
 def python(code: str, **environment: str) -> str:
     """What a fresh interpreter prints."""
     clean = {k: v for k, v in os.environ.items() if k not in ("CCONV_NUM_THREADS", "OMP_NUM_THREADS")}
-    done = subprocess.run([sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True, timeout=60
+    )
     return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
 
 
@@ -58,7 +60,14 @@ def test_set_num_threads(monkeypatch):
     monkeypatch.setattr(_threads, "source", "before")
     cconv.set_num_threads(7)
     assert (cconv.get_num_threads(), _threads.source) == (7, "set_num_threads")
-    for bad, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError), (None, TypeError), ("2", TypeError)):
+    for bad, error in (
+        (0, ValueError),
+        (-1, ValueError),
+        (1.5, TypeError),
+        (True, TypeError),
+        (None, TypeError),
+        ("2", TypeError),
+    ):
         with pytest.raises(error, match="set_num_threads: n must be"):
             cconv.set_num_threads(bad)
     assert cconv.get_num_threads() == 7

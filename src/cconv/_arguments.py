@@ -203,6 +203,9 @@ def max_pool2d(where: str, x, kernel_size, stride, padding, dilation, ceil_mode)
     dilation = pair(where, "dilation", dilation)
     padding = padding_pairs(where, padding, kernel, stride, dilation)
     output_size = pool_output(where, (x.shape[2], x.shape[3]), kernel, stride, padding, dilation, ceil_mode)
+    # A place in a window is counted in a number of x's type, of which float32 holds no more.
+    if (kernel[0] - 1) * dilation[0] * x.shape[3] + (kernel[1] - 1) * dilation[1] >= 2**24:
+        raise ValueError(f"{where}: a window of {kernel} in rows of {x.shape[3]} spans over 2**24 places")
     return Pool2d(x, kernel, stride, padding, dilation, output_size)
 
 

@@ -9,7 +9,7 @@ from ._kernels import cpu
 from ._shapes import whole
 
 # Fewer multiply-adds (or comparable steps) than this a thread are done sooner by one thread than by waking another.
-WORK_A_THREAD = 100_000
+WORK_A_THREAD = 200_000
 
 
 def _cgroup_limit() -> float:
@@ -48,6 +48,7 @@ def _initial() -> tuple[int, str]:
 
 _threads, source = _initial()
 _openmp_limit = cpu.max_threads()
+_forked = False
 
 
 def get_num_threads() -> int:
@@ -56,6 +57,8 @@ def get_num_threads() -> int:
     The number given to `set_num_threads`, else CCONV_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that this
     process may use (affinity and cgroup limit); lowered by a limit that was set since, such as threadpoolctl's.
     """
+    if _forked:
+        return 1
     limit = cpu.max_threads()
     return _threads if limit == _openmp_limit else min(_threads, limit)
 
@@ -68,15 +71,15 @@ def set_num_threads(n: int) -> None:
 
 def threads_for(work: float) -> int:
     """Threads for a call of so many multiply-adds: small work stays on the calling thread."""
-    if work < 2 * WORK_A_THREAD:
+    if work < 2 * WORK_A_THREAD or _forked:
         return 1
     return min(get_num_threads(), int(work / WORK_A_THREAD))
 
 
 def _after_fork() -> None:
-    # GNU OpenMP hangs in a forked child that enters a parallel region after its parent did.
-    global _threads, source
-    _threads, source = 1, "a forked child stays on one thread"
+    # GNU OpenMP hangs in a forked child that enters a parallel region after its parent did, whatever number is set then.
+    global _threads, source, _forked
+    _threads, source, _forked = 1, "a forked child stays on one thread", True
 
 
 if hasattr(os, "register_at_fork"):

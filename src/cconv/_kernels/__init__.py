@@ -5,11 +5,12 @@ The first of them loads the OpenMP runtime, whose settings are read from the env
 
 import os
 
-# Threads that wait sleep, rather than spin. On a machine that others use, a spinning thread spends the time slice that
-# the thread it waits for needs: LeNet-5 then trains many times slower (benchmarks/README.md has the figure).
+# Threads that wait soon sleep. On a machine that others use, a spinning thread spends the time slice that the thread it
+# waits for needs, and LeNet-5 trains many times slower; one that sleeps at once is woken too late on a quiet machine.
+# _kernels/README.md has the figures.
 _POLICIES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 if not any(name in os.environ for name in _POLICIES):
-    os.environ["GOMP_SPINCOUNT"] = "0"
+    os.environ["GOMP_SPINCOUNT"] = "1000"
     try:
         from . import cpu
     finally:

@@ -77,7 +77,7 @@ cdef void dot(real* acc, Py_ssize_t si, Py_ssize_t sj, const real* a, const int*
 
 cdef void fill(real* buffer, const real* x, const Geometry* g, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Rows first..last-1 of every phase plane: the padded image, split."""
-    cdef Py_ssize_t c, a, b, q, row, low, high
+    cdef Py_ssize_t c, a, b, _, row, low, high, end
     cdef real* dst
     cdef const real* src
     for b in range(g.stride_w):
@@ -87,7 +87,7 @@ cdef void fill(real* buffer, const real* x, const Geometry* g, Py_ssize_t first,
                 dst = buffer + (((c * g.stride_h + a) * g.stride_w + b) * g.rows + first) * g.columns
                 row = first * g.stride_h + a - g.top
                 src = x + (c * g.height + row) * g.width + b - g.left
-                for q in range(first, last):
+                for _ in range(first, last):
                     if 0 <= row < g.height:
                         set_all(dst, low, <real> 0)
                         copy_steps(dst + low, src + low * g.stride_w, g.stride_w, high - low)
@@ -97,8 +97,8 @@ cdef void fill(real* buffer, const real* x, const Geometry* g, Py_ssize_t first,
                     dst += g.columns
                     row += g.stride_h
                     src += g.stride_h * g.width
-    q = g.channels * g.stride_h * g.stride_w * g.rows * g.columns
-    clear(buffer + q, g.buffer - q)
+    end = g.channels * g.stride_h * g.stride_w * g.rows * g.columns
+    clear(buffer + end, g.buffer - end)
 
 
 # --- vectors along output channels --------------------------------------------------------------------------
@@ -137,7 +137,7 @@ cdef void channels_pass(real* y, const real* x, const real* packed, const real* 
                         Py_ssize_t m0, Py_ssize_t wide, int J, real* acc, Py_ssize_t r0, Py_ssize_t r1, Py_ssize_t c0, Py_ssize_t c1) noexcept nogil:
     """Outputs m0 .. m0+wide-1 at rows r0..r1-1, columns c0..c1-1 of one phase."""
     cdef int steps[TERMS]
-    cdef Py_ssize_t p, m, t, terms, row, j, n = c1 - c0
+    cdef Py_ssize_t p, t, terms, row, j, n = c1 - c0
     cdef Py_ssize_t tiles = (n + tile_rows(J) - 1) // tile_rows(J), k
     cdef Py_ssize_t count = min(wide, g.outputs - m0)
     for t in range(TERMS):
@@ -363,14 +363,14 @@ cdef struct WeightGeometry:
 
 cdef void turn_rows(real* dst, const real* x, const WeightGeometry* g, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
     """Padded rows first .. first+count-1 of an image as [row][column][channel]."""
-    cdef Py_ssize_t C = g.channels, q, row, before = min(g.left, g.padded_width), inside
-    inside = max(0, min(g.width, g.padded_width - before))
+    cdef Py_ssize_t C = g.channels, q, row, before = min(g.left, g.padded_width), middle
+    middle = max(0, min(g.width, g.padded_width - before))
     for q in range(count):
         row = first + q - g.top
         if 0 <= row < g.height:
             clear(dst, before * C)
-            transpose(x + row * g.width, g.height * g.width, C, inside, dst + before * C, C)
-            clear(dst + (before + inside) * C, (g.padded_width - before - inside) * C)
+            transpose(x + row * g.width, g.height * g.width, C, middle, dst + before * C, C)
+            clear(dst + (before + middle) * C, (g.padded_width - before - middle) * C)
         else:
             clear(dst, g.padded_width * C)
         dst += g.padded_width * C

@@ -6,7 +6,7 @@
 #
 # Every sum is owned by one thread and runs in one order, so bits depend on neither threads nor batch.
 
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 cimport numpy as cnp
 
 from cconv._kernels.pack cimport clear, transpose

@@ -2,7 +2,7 @@
 
 from libc.string cimport memset
 
-from cconv._kernels.simd cimport CC_TURN, L32, L64, at, cc_turn4, head, put, real, v32, v64, vec
+from cconv._kernels.simd cimport CC_SECOND, CC_TURN, L32, L64, at, cc_turn4, every_second, head, put, real, v32, v64, vec
 
 
 cdef inline void transpose(
@@ -46,14 +46,44 @@ cdef inline void copy_registers(vec* dst, const vec* src, Py_ssize_t n) noexcept
         put(<vec*> at(dst, i), head(at(src, i), <int> (n % width)), <int> (n % width))
 
 
+cdef inline vec steps(const vec* src, Py_ssize_t step, int n) noexcept nogil:
+    """src[0], src[step], ..., n numbers in 1..lanes; the other lanes are 0. Reads nothing past the last."""
+    cdef int width = L32 if vec is v32 else L64
+    cdef int low = min(width, 2 * n - 1), j
+    cdef double few[16]
+    if step == 1:
+        return src[0] if n == width else head(src, n)
+    if step == 2 and CC_SECOND:
+        if n == width:
+            return every_second(src[0], head(at(src, width), width - 1))
+        return every_second(head(src, low), head(at(src, low), 2 * n - 1 - low))
+    for j in range(n):
+        if vec is v32:
+            (<float*> few)[j] = (<const float*> src)[j * step]
+        else:
+            few[j] = (<const double*> src)[j * step]
+    return head(<const vec*> few, n)
+
+
+cdef inline void copy_apart(vec* dst, const vec* src, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
+    cdef int width = L32 if vec is v32 else L64, count
+    cdef Py_ssize_t j = 0
+    while j < n:
+        count = <int> min(<Py_ssize_t> width, n - j)
+        put(<vec*> at(dst, j), steps(at(src, j * step), step, count), count)
+        j += count
+
+
 cdef inline void copy_steps(real* dst, const real* src, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
     """dst[j] = src[j*step]."""
     cdef Py_ssize_t j
     if step == 1:
         copy(dst, src, n)
-    elif step == 2:  # a literal: the compiler then shuffles registers
-        for j in range(n):
-            dst[j] = src[j * 2]
+    elif step == 2:
+        if real is float:
+            copy_apart(<v32*> dst, <const v32*> src, 2, n)
+        else:
+            copy_apart(<v64*> dst, <const v64*> src, 2, n)
     else:
         for j in range(n):
             dst[j] = src[j * step]

@@ -11,11 +11,11 @@ cnp.import_array()
 cdef inline void spin(vec* out, const vec* start, Py_ssize_t rounds) noexcept nogil:
     cdef vec s[12]  # enough to hide the latency, few enough for 16 registers
     cdef vec a = broadcast(start, 0), b = broadcast(start, 1)
-    cdef Py_ssize_t r
+    cdef Py_ssize_t _
     cdef int i
     for i in range(12):
         s[i] = b
-    for r in range(rounds):
+    for _ in range(rounds):
         for i in range(12):
             s[i] = fma(a, s[i], b)
     for i in range(1, 12):

@@ -1,25 +1,24 @@
 # Max and average pooling. A plane (one channel of one image) is one task: its outputs, and in backward its grad_x, have one owner.
 #
-# The window loops are outermost and the output columns innermost, so that a block of outputs is updated a register at a time:
+#   y[i, j] = max or sum over r, s of x[i*stride + r*dilation - top, j*stride + s*dilation - left]
 #
-#   for each window row r and column s:   y[i, j] = max(y[i, j], x[i*stride + r, j*stride + s])   over a block of outputs
-#
-# with those x copied out first, so that they are contiguous and padded. A maximum's place is kept as the number of its window row
-# and column, which fits a lane, and becomes an index at the end.
+# A register holds neighbouring outputs of a row, and stays one from the window's first place to its last. Where windows leave the image, the
+# plane is first copied with a border of minus infinity, or of zeros. A maximum's place is kept as its distance from the window's
+# corner, which fits a lane of float up to 2**24, and becomes an index at the end.
 
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
+from libc.stdint cimport int64_t
 cimport numpy as cnp
 
-from cconv._kernels.pack cimport copy_steps, inside, set_all
-from cconv._kernels.simd cimport L32, L64, real, splat, v32, v64, vec, where_max
+from cconv._kernels.pack cimport copy, inside, set_all, steps
+from cconv._kernels.simd cimport L32, L64, at, head, lane, put, put_places, real, splat, v32, v64, vec, where_max
 
 cnp.import_array()
 
 
 cdef enum:
-    BLOCK = 256  # outputs a pass
-    TAPS = 64  # places of a window whose offsets are looked up rather than worked out
+    BLOCK = 256  # outputs whose shares are worked out together
 
 
 # As the tuple that functional/pool.py makes, field by field.
@@ -39,107 +38,108 @@ cdef struct Window:
     Py_ssize_t dilation_h
     Py_ssize_t dilation_w
     Py_ssize_t include_pad
+    Py_ssize_t bordered_rows  # of the copy with a border; 0: no window leaves the image, and there is none
+    Py_ssize_t bordered_columns
 
 
-cdef void gather(real* column, const real* x, const Window* w, Py_ssize_t down, Py_ssize_t across, Py_ssize_t i0, Py_ssize_t i1,
-                 Py_ssize_t j0, Py_ssize_t j1, real outside) noexcept nogil:
-    """What the windows of outputs (i0..i1-1, j0..j1-1) have at one place, `down` and `across` from their corner."""
-    cdef Py_ssize_t offset = j0 * w.stride_w - w.left + across, n = j1 - j0, i, row, low, high
-    inside(offset, w.stride_w, w.width, n, &low, &high)
-    for i in range(i0, i1):
-        row = i * w.stride_h - w.top + down
-        if row < 0 or row >= w.height:
-            set_all(column, n, outside)
+cdef const real* with_border(real* buffer, const real* x, const Window* w, real outside) noexcept nogil:
+    """The plane that windows read, from its first corner on: x itself, or its copy."""
+    cdef Py_ssize_t q, row, low, high
+    if w.bordered_rows == 0:
+        return x
+    inside(-w.left, 1, w.width, w.bordered_columns, &low, &high)
+    for q in range(w.bordered_rows):
+        row = q - w.top
+        if 0 <= row < w.height:
+            set_all(buffer + q * w.bordered_columns, low, outside)
+            copy(buffer + q * w.bordered_columns + low, x + row * w.width + low - w.left, high - low)
+            set_all(buffer + q * w.bordered_columns + high, w.bordered_columns - high, outside)
         else:
-            set_all(column, low, outside)
-            copy_steps(column + low, x + row * w.width + offset + low * w.stride_w, w.stride_w, high - low)
-            set_all(column + high, n - high, outside)
-        column += n
+            set_all(buffer + q * w.bordered_columns, w.bordered_columns, outside)
+    return buffer
 
 
-cdef inline void raise_max(vec* best, vec* tap, const vec* x, double number, Py_ssize_t n) noexcept nogil:
-    """best = x, tap = number wherever x is larger, or NaN. Arrays of whole registers."""
-    cdef int width = L32 if vec is v32 else L64
-    cdef Py_ssize_t i
-    cdef vec v, b
-    for i in range((n + width - 1) // width):
-        v = x[i]
-        b = best[i]
-        best[i] = where_max(v, b, v, b)
-        tap[i] = where_max(v, b, splat(number, v), tap[i])
+cdef Py_ssize_t first_place(const Window* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    """The index of a window's first place inside the image."""
+    cdef Py_ssize_t row = i * w.stride_h - w.top, column = j * w.stride_w - w.left
+    while row < 0:
+        row += w.dilation_h
+    while column < 0:
+        column += w.dilation_w
+    return row * w.width + column
 
 
-cdef void max_block(real* y, cnp.int64_t* indices, const real* x, const Window* w, Py_ssize_t i0, Py_ssize_t i1, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil:
-    cdef real column[BLOCK]
-    cdef real best[BLOCK]
-    cdef real tap[BLOCK]
-    cdef Py_ssize_t offsets[TAPS]
-    cdef Py_ssize_t r, s, i, j, place, across, number, n = (i1 - i0) * (j1 - j0), p = 0
-    for j in range((n + 15) // 16 * 16):
-        best[j] = -INFINITY
-        tap[j] = -1
-        column[j] = -INFINITY
+cdef inline vec max_register(vec* y, const vec* corner, Py_ssize_t row_step, const Window* w, Py_ssize_t step, int n) noexcept nogil:
+    """n neighbouring outputs; returns their places. `step` is the stride, a literal where it is 1 or 2."""
+    cdef vec v = head(corner, 0), best = splat(-INFINITY, v), found = splat(-1.0, v)
+    cdef Py_ssize_t r, s
     for r in range(w.kernel_h):
         for s in range(w.kernel_w):
-            gather(column, x, w, r * w.dilation_h, s * w.dilation_w, i0, i1, j0, j1, <real> -INFINITY)
-            number = r * w.kernel_w + s
-            if number < TAPS:
-                offsets[number] = r * w.dilation_h * w.width + s * w.dilation_w
-            if real is float:
-                raise_max(<v32*> best, <v32*> tap, <const v32*> column, <double> number, n)
+            v = steps(at(corner, r * w.dilation_h * row_step + s * w.dilation_w), step, n)
+            found = where_max(v, best, splat(<double> (r * w.dilation_h * w.width + s * w.dilation_w), v), found)
+            best = where_max(v, best, v, best)
+    put(y, best, n)
+    return found
+
+
+cdef inline void max_row(vec* y, int64_t* indices, const vec* corner, Py_ssize_t row_step, const Window* w, Py_ssize_t step, Py_ssize_t i) noexcept nogil:
+    cdef int width = L32 if vec is v32 else L64, n, k
+    cdef Py_ssize_t j = 0, first = (i * w.stride_h - w.top) * w.width - w.left
+    cdef vec found
+    while j < w.out_columns:
+        n = <int> min(<Py_ssize_t> width, w.out_columns - j)
+        found = max_register(<vec*> at(y, j), at(corner, j * w.stride_w), row_step, w, step, n)
+        if put_places(indices + j, found, first + j * w.stride_w, w.stride_w, n):
+            # Minus infinity in all of a window: nothing was larger than the start.
+            for k in range(n):
+                if lane(found, k) < 0:
+                    indices[j + k] = first_place(w, i, j + k)
+        j += n
+
+
+cdef void max_plane(real* y, int64_t* indices, const real* x, const Window* w, real* buffer) noexcept nogil:
+    cdef Py_ssize_t i, row_step = w.bordered_columns if w.bordered_rows else w.width
+    cdef const real* corner = with_border(buffer, x, w, <real> -INFINITY)
+    for i in range(w.out_rows):
+        if real is float:
+            if w.stride_w == 1:
+                max_row(<v32*> y, indices, <const v32*> corner, row_step, w, 1, i)
+            elif w.stride_w == 2:
+                max_row(<v32*> y, indices, <const v32*> corner, row_step, w, 2, i)
             else:
-                raise_max(<v64*> best, <v64*> tap, <const v64*> column, <double> number, n)
-    for i in range(i0, i1):
-        place = (i * w.stride_h - w.top) * w.width + j0 * w.stride_w - w.left
-        for j in range(j1 - j0):
-            y[j] = best[p]
-            number = <Py_ssize_t> tap[p]
-            if 0 <= number < TAPS:
-                indices[j] = place + offsets[number]
-            elif number >= TAPS:
-                indices[j] = place + number // w.kernel_w * w.dilation_h * w.width + number % w.kernel_w * w.dilation_w
-            else:  # minus infinity everywhere: the window's first place inside the image
-                r = i * w.stride_h - w.top
-                while r < 0:
-                    r += w.dilation_h
-                across = (j0 + j) * w.stride_w - w.left
-                while across < 0:
-                    across += w.dilation_w
-                indices[j] = r * w.width + across
-            place += w.stride_w
-            p += 1
+                max_row(<v32*> y, indices, <const v32*> corner, row_step, w, w.stride_w, i)
+        else:
+            if w.stride_w == 1:
+                max_row(<v64*> y, indices, <const v64*> corner, row_step, w, 1, i)
+            elif w.stride_w == 2:
+                max_row(<v64*> y, indices, <const v64*> corner, row_step, w, 2, i)
+            else:
+                max_row(<v64*> y, indices, <const v64*> corner, row_step, w, w.stride_w, i)
         y += w.out_columns
         indices += w.out_columns
+        corner += w.stride_h * row_step
 
 
-cdef void max_plane(real* y, cnp.int64_t* indices, const real* x, const Window* w) noexcept nogil:
-    cdef Py_ssize_t columns = min(w.out_columns, <Py_ssize_t> BLOCK), rows = BLOCK // columns
-    cdef Py_ssize_t i, j, p, q
-    for p in range((w.out_rows + rows - 1) // rows):
-        i = p * rows
-        for q in range((w.out_columns + columns - 1) // columns):
-            j = q * columns
-            max_block(y + i * w.out_columns + j, indices + i * w.out_columns + j, x, w, i, min(i + rows, w.out_rows), j,
-                      min(j + columns, w.out_columns))
-
-
-def max_forward(cnp.ndarray y, cnp.ndarray indices, cnp.ndarray x, cnp.ndarray window, int threads):
-    """y and indices (h*W + w in the plane; the first maximum, or the last NaN) of each plane of x."""
+def max_forward(cnp.ndarray y, cnp.ndarray indices, cnp.ndarray x, cnp.ndarray window, cnp.ndarray scratch, int threads):
+    """y and indices (h*W + w in the plane; the first maximum, or the last NaN) of each plane of x. `scratch` has room for a plane with
+    its border for each thread."""
     cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
     cdef Window* w = <Window*> cnp.PyArray_DATA(window)
     cdef Py_ssize_t planes = cnp.PyArray_DIM(x, 0) * cnp.PyArray_DIM(x, 1), p, size = w.height * w.width, out = w.out_rows * w.out_columns
     cdef void* yp = cnp.PyArray_DATA(y)
     cdef void* xp = cnp.PyArray_DATA(x)
-    cdef cnp.int64_t* ip = <cnp.int64_t*> cnp.PyArray_DATA(indices)
+    cdef void* sp = cnp.PyArray_DATA(scratch)
+    cdef Py_ssize_t room = w.bordered_rows * w.bordered_columns
+    cdef int64_t* ip = <int64_t*> cnp.PyArray_DATA(indices)
     if single:
         for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
-            max_plane(<float*> yp + p * out, ip + p * out, <float*> xp + p * size, w)
+            max_plane(<float*> yp + p * out, ip + p * out, <float*> xp + p * size, w, <float*> sp + threadid() * room)
     else:
         for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
-            max_plane(<double*> yp + p * out, ip + p * out, <double*> xp + p * size, w)
+            max_plane(<double*> yp + p * out, ip + p * out, <double*> xp + p * size, w, <double*> sp + threadid() * room)
 
 
-cdef void scatter_plane(real* grad_x, const real* grad_y, const cnp.int64_t* indices, Py_ssize_t size, Py_ssize_t out) noexcept nogil:
+cdef void scatter_plane(real* grad_x, const real* grad_y, const int64_t* indices, Py_ssize_t size, Py_ssize_t out) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(size):
         grad_x[j] = 0
@@ -155,7 +155,7 @@ def max_backward(cnp.ndarray grad_x, cnp.ndarray grad_y, cnp.ndarray indices, in
     cdef Py_ssize_t out = cnp.PyArray_DIM(grad_y, 2) * cnp.PyArray_DIM(grad_y, 3)
     cdef void* xp = cnp.PyArray_DATA(grad_x)
     cdef void* yp = cnp.PyArray_DATA(grad_y)
-    cdef cnp.int64_t* ip = <cnp.int64_t*> cnp.PyArray_DATA(indices)
+    cdef int64_t* ip = <int64_t*> cnp.PyArray_DATA(indices)
     if single:
         for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
             scatter_plane(<float*> xp + p * size, <float*> yp + p * out, ip + p * out, size, out)
@@ -174,41 +174,30 @@ cdef inline Py_ssize_t counted(Py_ssize_t start, Py_ssize_t kernel, Py_ssize_t s
     return min(start + kernel, size) - max(start, <Py_ssize_t> 0)
 
 
-cdef void average_block(real* y, const real* x, const Window* w, Py_ssize_t i0, Py_ssize_t i1, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil:
-    cdef real column[BLOCK]
-    cdef real total[BLOCK]
-    cdef real columns[BLOCK]
-    cdef real rows
-    cdef Py_ssize_t r, s, i, j, width = j1 - j0, n = (i1 - i0) * width
-    for j in range(n):
-        total[j] = 0
-    for r in range(w.kernel_h):
-        for s in range(w.kernel_w):
-            gather(column, x, w, r, s, i0, i1, j0, j1, <real> 0)
-            for j in range(n):
-                total[j] += column[j]
-    for j in range(width):
-        columns[j] = <real> counted((j0 + j) * w.stride_w - w.left, w.kernel_w, w.width, w.right, w.include_pad)
-    for i in range(i0, i1):
-        rows = <real> counted(i * w.stride_h - w.top, w.kernel_h, w.height, w.bottom, w.include_pad)
-        for j in range(width):
-            y[j] = total[(i - i0) * width + j] / (rows * columns[j])
-        y += w.out_columns
+cdef inline void average_row(vec* y, const vec* corner, const vec* columns, Py_ssize_t row_step, const Window* w, Py_ssize_t step, double rows) noexcept nogil:
+    cdef int width = L32 if vec is v32 else L64, n
+    cdef Py_ssize_t j = 0, r, s
+    cdef vec total
+    while j < w.out_columns:
+        n = <int> min(<Py_ssize_t> width, w.out_columns - j)
+        total = head(corner, 0)
+        for r in range(w.kernel_h):
+            for s in range(w.kernel_w):
+                total = total + steps(at(corner, r * row_step + j * w.stride_w + s), step, n)
+        put(<vec*> at(y, j), total / (splat(rows, total) * head(at(columns, j), n)), n)
+        j += n
 
 
-cdef void spread_rows(real* grad_x, const real* grad_y, const Window* w, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil:
+cdef void spread_rows(real* grad_x, const real* grad_y, const Window* w, const real* columns, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil:
     """Columns j0..j1-1 of all output rows."""
     cdef real share[BLOCK]
-    cdef real columns[BLOCK]
     cdef Py_ssize_t r, s, i, j, row, offset, low, high, n = j1 - j0
     cdef real rows
     cdef real* dst
-    for j in range(n):
-        columns[j] = <real> counted((j0 + j) * w.stride_w - w.left, w.kernel_w, w.width, w.right, w.include_pad)
     for i in range(w.out_rows):
         rows = <real> counted(i * w.stride_h - w.top, w.kernel_h, w.height, w.bottom, w.include_pad)
         for j in range(n):
-            share[j] = grad_y[i * w.out_columns + j0 + j] / (rows * columns[j])
+            share[j] = grad_y[i * w.out_columns + j0 + j] / (rows * columns[j0 + j])
         for s in range(w.kernel_w):
             offset = j0 * w.stride_w + s - w.left
             inside(offset, w.stride_w, w.width, n, &low, &high)
@@ -225,50 +214,78 @@ cdef void spread_rows(real* grad_x, const real* grad_y, const Window* w, Py_ssiz
                         dst[j * w.stride_w] += share[j]
 
 
-cdef void average_plane(real* y, const real* x, const Window* w) noexcept nogil:
-    cdef Py_ssize_t columns = min(w.out_columns, <Py_ssize_t> BLOCK), rows = BLOCK // columns
-    cdef Py_ssize_t i, j, p, q
-    for p in range((w.out_rows + rows - 1) // rows):
-        i = p * rows
-        for q in range((w.out_columns + columns - 1) // columns):
-            j = q * columns
-            average_block(y + i * w.out_columns + j, x, w, i, min(i + rows, w.out_rows), j, min(j + columns, w.out_columns))
+cdef void average_plane(real* y, const real* x, const Window* w, const real* columns, real* buffer) noexcept nogil:
+    cdef Py_ssize_t i, row_step = w.bordered_columns if w.bordered_rows else w.width
+    cdef const real* corner = with_border(buffer, x, w, <real> 0)
+    cdef double rows
+    for i in range(w.out_rows):
+        rows = <double> counted(i * w.stride_h - w.top, w.kernel_h, w.height, w.bottom, w.include_pad)
+        if real is float:
+            if w.stride_w == 1:
+                average_row(<v32*> y, <const v32*> corner, <const v32*> columns, row_step, w, 1, rows)
+            elif w.stride_w == 2:
+                average_row(<v32*> y, <const v32*> corner, <const v32*> columns, row_step, w, 2, rows)
+            else:
+                average_row(<v32*> y, <const v32*> corner, <const v32*> columns, row_step, w, w.stride_w, rows)
+        else:
+            if w.stride_w == 1:
+                average_row(<v64*> y, <const v64*> corner, <const v64*> columns, row_step, w, 1, rows)
+            elif w.stride_w == 2:
+                average_row(<v64*> y, <const v64*> corner, <const v64*> columns, row_step, w, 2, rows)
+            else:
+                average_row(<v64*> y, <const v64*> corner, <const v64*> columns, row_step, w, w.stride_w, rows)
+        y += w.out_columns
+        corner += w.stride_h * row_step
 
 
-cdef void spread_plane(real* grad_x, const real* grad_y, const Window* w) noexcept nogil:
+cdef void count_columns(real* columns, const Window* w) noexcept nogil:
+    """Places that each output column's windows count along the width."""
+    cdef Py_ssize_t j
+    for j in range(w.out_columns):
+        columns[j] = <real> counted(j * w.stride_w - w.left, w.kernel_w, w.width, w.right, w.include_pad)
+
+
+cdef void spread_plane(real* grad_x, const real* grad_y, const Window* w, const real* columns) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(w.height * w.width):
         grad_x[i] = 0
     for i in range((w.out_columns + BLOCK - 1) // BLOCK):
-        spread_rows(grad_x, grad_y, w, i * BLOCK, min((i + 1) * BLOCK, w.out_columns))
+        spread_rows(grad_x, grad_y, w, columns, i * BLOCK, min((i + 1) * BLOCK, w.out_columns))
 
 
-def average_forward(cnp.ndarray y, cnp.ndarray x, cnp.ndarray window, int threads):
-    """y, the mean of each window of each plane of x."""
+def average_forward(cnp.ndarray y, cnp.ndarray x, cnp.ndarray window, cnp.ndarray scratch, int threads):
+    """y, the mean of each window of each plane of x. `scratch` has room for a row of y, and a plane with its border for each thread."""
     cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
     cdef Window* w = <Window*> cnp.PyArray_DATA(window)
     cdef Py_ssize_t planes = cnp.PyArray_DIM(x, 0) * cnp.PyArray_DIM(x, 1), p, size = w.height * w.width, out = w.out_rows * w.out_columns
+    cdef Py_ssize_t room = w.bordered_rows * w.bordered_columns
     cdef void* yp = cnp.PyArray_DATA(y)
     cdef void* xp = cnp.PyArray_DATA(x)
+    cdef void* sp = cnp.PyArray_DATA(scratch)
     if single:
+        count_columns(<float*> sp, w)
         for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
-            average_plane(<float*> yp + p * out, <float*> xp + p * size, w)
+            average_plane(<float*> yp + p * out, <float*> xp + p * size, w, <float*> sp, <float*> sp + w.out_columns + threadid() * room)
     else:
+        count_columns(<double*> sp, w)
         for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
-            average_plane(<double*> yp + p * out, <double*> xp + p * size, w)
+            average_plane(<double*> yp + p * out, <double*> xp + p * size, w, <double*> sp, <double*> sp + w.out_columns + threadid() * room)
 
 
-def average_backward(cnp.ndarray grad_x, cnp.ndarray grad_y, cnp.ndarray window, int threads):
-    """Each output's gradient spread evenly over its window."""
+def average_backward(cnp.ndarray grad_x, cnp.ndarray grad_y, cnp.ndarray window, cnp.ndarray scratch, int threads):
+    """Each output's gradient spread evenly over its window. `scratch` has room for a row of grad_y."""
     cdef bint single = cnp.PyArray_TYPE(grad_x) == cnp.NPY_FLOAT
     cdef Window* w = <Window*> cnp.PyArray_DATA(window)
     cdef Py_ssize_t planes = cnp.PyArray_DIM(grad_x, 0) * cnp.PyArray_DIM(grad_x, 1), p, size = w.height * w.width
     cdef Py_ssize_t out = w.out_rows * w.out_columns
     cdef void* xp = cnp.PyArray_DATA(grad_x)
     cdef void* yp = cnp.PyArray_DATA(grad_y)
+    cdef void* sp = cnp.PyArray_DATA(scratch)
     if single:
+        count_columns(<float*> sp, w)
         for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
-            spread_plane(<float*> xp + p * size, <float*> yp + p * out, w)
+            spread_plane(<float*> xp + p * size, <float*> yp + p * out, w, <float*> sp)
     else:
+        count_columns(<double*> sp, w)
         for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
-            spread_plane(<double*> xp + p * size, <double*> yp + p * out, w)
+            spread_plane(<double*> xp + p * size, <double*> yp + p * out, w, <double*> sp)

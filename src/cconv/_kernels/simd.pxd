@@ -6,6 +6,8 @@
 #
 # FMA is explicit (`fma`) and contraction is switched off (-ffp-contract=off): avx2 and avx512 then give the same bits.
 
+from libc.stdint cimport int64_t
+
 cdef extern from *:
     """
     #ifndef CCONV_SIMD
@@ -178,6 +180,57 @@ cdef extern from *:
       CC_INLINE v64 cc_scale64(v64 a, v64 t) { return t == t ? ldexp(a, (int)(t - 6755399441055744.0)) : t; }
     #endif
 
+    /* dst[k] = first + k * step + place[k] for k < n <= lanes; true if a place is negative. */
+    #if CC_BYTES == 64
+      CC_INLINE int cc_places32(int64_t *dst, v32 place, int64_t first, int64_t step, int n) {
+        const __m512i p = _mm512_cvttps_epi32((__m512)place), base = _mm512_set1_epi64(first);
+        const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7), by = _mm512_set1_epi64(step);
+        const unsigned mask = (1u << n) - 1;
+        __m512i d = _mm512_add_epi64(base, _mm512_mullo_epi64(lane, by));
+        _mm512_mask_storeu_epi64(dst, (__mmask8)mask, _mm512_add_epi64(d, _mm512_cvtepi32_epi64(_mm512_castsi512_si256(p))));
+        d = _mm512_add_epi64(d, _mm512_slli_epi64(by, 3));
+        _mm512_mask_storeu_epi64(dst + 8, (__mmask8)(mask >> 8), _mm512_add_epi64(d, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(p, 1))));
+        return (_mm512_movepi32_mask(p) & mask) != 0;
+      }
+    #else
+      CC_INLINE int cc_places32(int64_t *dst, v32 place, int64_t first, int64_t step, int n) {
+        float p[CC_L32];
+        int negative = 0;
+        memcpy(p, &place, sizeof p);
+        for (int k = 0; k < n; k++) { dst[k] = first + k * step + (int32_t)p[k]; negative |= p[k] < 0; }
+        return negative;
+      }
+    #endif
+    CC_INLINE int cc_places64(int64_t *dst, v64 place, int64_t first, int64_t step, int n) {
+      double p[CC_L64];
+      int negative = 0;
+      memcpy(p, &place, sizeof p);
+      for (int k = 0; k < n; k++) { dst[k] = first + k * step + (int64_t)p[k]; negative |= p[k] < 0; }
+      return negative;
+    }
+
+    /* Lanes 0, 2, 4, ... of a followed by those of b. */
+    #if CC_BYTES && defined(__has_builtin)
+    #if __has_builtin(__builtin_shufflevector)
+    #define CC_SECOND 1
+    #if CC_BYTES == 64
+      #define cc_second32(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+      #define cc_second64(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
+    #elif CC_BYTES == 32
+      #define cc_second32(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
+      #define cc_second64(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
+    #else
+      #define cc_second32(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
+      #define cc_second64(a, b) __builtin_shufflevector(a, b, 0, 2)
+    #endif
+    #endif
+    #endif
+    #ifndef CC_SECOND
+    #define CC_SECOND 0
+    #define cc_second32(a, b) (a)
+    #define cc_second64(a, b) (a)
+    #endif
+
     /* A 4x4 block of float, turned: four loads, eight shuffles, four stores (x86 and arm alike). */
     #if CC_BYTES && defined(__has_builtin)
     #if __has_builtin(__builtin_shufflevector)
@@ -225,7 +278,12 @@ cdef extern from *:
     v32 cc_scale32(v32 a, v32 t) noexcept nogil
     v64 cc_scale64(v64 a, v64 t) noexcept nogil
     void cc_turn4(const float* s, Py_ssize_t ss, float* d, Py_ssize_t ds) noexcept nogil
+    int cc_places32(int64_t* dst, v32 place, int64_t first, int64_t step, int n) noexcept nogil
+    int cc_places64(int64_t* dst, v64 place, int64_t first, int64_t step, int n) noexcept nogil
+    v32 cc_second32(v32 a, v32 b) noexcept nogil
+    v64 cc_second64(v64 a, v64 b) noexcept nogil
     const int CC_TURN
+    const int CC_SECOND
     const int BYTES "CC_BYTES"
     const int L32 "CC_L32"  # lanes of a register of float ...
     const int L64 "CC_L64"  # ... and of double
@@ -286,6 +344,29 @@ cdef inline vec splat(double x, vec like) noexcept nogil:
         return cc_set32(<float> x)
     else:
         return cc_set64(x)
+
+
+cdef inline double lane(vec v, int k) noexcept nogil:
+    if vec is v32:
+        return (<float*> &v)[k]
+    else:
+        return (<double*> &v)[k]
+
+
+cdef inline bint put_places(int64_t* dst, vec place, int64_t first, int64_t step, int n) noexcept nogil:
+    """dst[k] = first + k*step + place[k] for k < n; true if a place is negative."""
+    if vec is v32:
+        return cc_places32(dst, place, first, step, n)
+    else:
+        return cc_places64(dst, place, first, step, n)
+
+
+cdef inline vec every_second(vec a, vec b) noexcept nogil:
+    """Lanes 0, 2, 4, ... of a, then of b. Only where CC_SECOND is true."""
+    if vec is v32:
+        return cc_second32(a, b)
+    else:
+        return cc_second64(a, b)
 
 
 cdef inline vec where_gt(vec x, vec y, vec a, vec b) noexcept nogil:

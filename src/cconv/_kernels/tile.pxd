@@ -130,7 +130,7 @@ cdef inline void dot_tile(
     cdef vec s[96]
     cdef vec bv[6]
     cdef vec av
-    cdef Py_ssize_t p, row
+    cdef Py_ssize_t p, _
     cdef int i, j, v, left
     cdef int width = L32 if vec is v32 else L64
     cdef const vec* ap
@@ -138,7 +138,7 @@ cdef inline void dot_tile(
         for j in range(J):
             for v in range(LANE_REGS):
                 s[(i * J + j) * LANE_REGS + v] = at(acc, i * si + j * sj + v * width)[0]
-    for row in range(rows):
+    for _ in range(rows):
         p = 0
         while p + LANE_REGS * width <= n:
             for v in range(LANE_REGS):

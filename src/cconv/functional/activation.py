@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _arguments, _dispatch
 from .._checks import number, real
+from .._kernels.memory import empty
 from .._threads import threads_for
 
 # The kernels' operations, in their order.
@@ -27,13 +28,13 @@ ieee = np.errstate(all="ignore")
 
 
 def _forward(operation: int, x: np.ndarray, work: int, a: float = 0.0, b: float = 0.0) -> np.ndarray:
-    y = np.empty(x.shape, x.dtype)
+    y = empty(x.shape, x.dtype)
     _dispatch.activation.apply(operation, y, None, x, a, b, threads_for(x.size * work))
     return y
 
 
 def _backward(operation: int, grad_y, kept, work: int, a: float = 0.0, b: float = 0.0) -> np.ndarray:
-    grad_x = np.empty(kept.shape, kept.dtype)
+    grad_x = empty(kept.shape, kept.dtype)
     _dispatch.activation.apply(operation, grad_x, grad_y, kept, a, b, threads_for(kept.size * work))
     return grad_x
 
@@ -127,7 +128,7 @@ def log_softmax_backward(grad_y, x, dim=1):
 
 def _softmax(x: np.ndarray, axis: int, logarithm: bool) -> np.ndarray:
     rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
-    y = np.empty(rows.shape, x.dtype)
+    y = empty(rows.shape, x.dtype)
     flat = (-1, x.shape[axis]) if x.size else (0, max(1, x.shape[axis]))
     _dispatch.loss.softmax(y.reshape(flat), rows.reshape(flat), logarithm, threads_for(x.size * _EXP))
     return np.ascontiguousarray(np.moveaxis(y, -1, axis))

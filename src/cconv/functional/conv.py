@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _arguments, _dispatch
+from .._kernels.memory import empty
 from .._scratch import scratch
 from .._threads import threads_for
 from . import _conv_plan as plans
@@ -45,7 +46,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """
     a = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups)
     shape = _shape(a.x, a.weight, a.stride, a.padding, a.dilation, a.groups, a.output_size)
-    y = np.empty((len(a.x), len(a.weight), *a.output_size), a.x.dtype)
+    y = empty((len(a.x), len(a.weight), *a.output_size), a.x.dtype)
     _correlate(plans.forward(shape, _machine(a.x.dtype)), shape.multiply_adds, a.x, a.weight, a.bias, y)
     return y
 
@@ -77,14 +78,14 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     shape = _shape(a.x, a.weight, a.stride, a.padding, a.dilation, a.groups, a.grad_y.shape[2:])
     grad_x = grad_weight = grad_bias = None
     if a.needs[0]:
-        grad_x = np.empty(a.x.shape, a.x.dtype)
+        grad_x = empty(a.x.shape, a.x.dtype)
         _correlate(
             plans.input_gradient(shape, _machine(a.x.dtype)), shape.multiply_adds, a.grad_y, a.weight, None, grad_x
         )
     if a.needs[1]:
         grad_weight = _weight_gradient(shape, a.grad_y, a.x, a.weight)
     if a.needs[2]:
-        grad_bias = np.empty(len(a.weight), a.x.dtype)
+        grad_bias = empty(len(a.weight), a.x.dtype)
         _dispatch.conv2d.sum_planes(grad_bias, a.grad_y, threads_for(a.grad_y.size))
     return grad_x, grad_weight, grad_bias
 
@@ -123,7 +124,7 @@ def _weight_gradient(shape: plans.Shape, grad_y, x, weight) -> np.ndarray:
     images = len(x)
     if not images:
         return np.zeros(weight.shape, x.dtype)
-    grad_weight = np.empty(weight.shape, x.dtype)
+    grad_weight = empty(weight.shape, x.dtype)
     chunks = plans.chunks(shape, images)
     threads = threads_for(images * shape.multiply_adds)
     if plans.by_outer(shape):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .. import _arguments, _dispatch
+from .._kernels.memory import empty
 from .._scratch import scratch
 from .._threads import threads_for
 
@@ -31,7 +30,7 @@ def linear(x, weight, bias=None):
         If shapes do not match.
     """
     a = _arguments.linear("linear", x, weight, bias)
-    y = np.empty((len(a.x), len(a.weight)), a.x.dtype)
+    y = empty((len(a.x), len(a.weight)), a.x.dtype)
     _dispatch.linear.forward(y, a.x, a.weight, a.bias, threads_for(len(a.x) * a.weight.size))
     return y
 
@@ -60,9 +59,9 @@ def linear_backward(grad_y, x, weight, needs=(True, True, True)):
     """
     a = _arguments.linear_backward("linear_backward", grad_y, x, weight, needs)
     need_x, need_weight, need_bias = a.needs
-    grad_x = np.empty_like(a.x) if need_x else None
-    grad_weight = np.empty_like(a.weight) if need_weight else None
-    grad_bias = np.empty(len(a.weight), a.x.dtype) if need_bias else None
+    grad_x = empty(a.x.shape, a.x.dtype) if need_x else None
+    grad_weight = empty(a.weight.shape, a.x.dtype) if need_weight else None
+    grad_bias = empty(len(a.weight), a.x.dtype) if need_bias else None
     work = scratch(_dispatch.linear.scratch_size(len(a.x), a.x.shape[1], len(a.weight)), a.x.dtype)
     _dispatch.linear.backward(
         grad_x, grad_weight, grad_bias, a.grad_y, a.x, a.weight, work, threads_for(len(a.x) * a.weight.size)

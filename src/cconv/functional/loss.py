@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _arguments, _dispatch
+from .._kernels.memory import empty
 from .._threads import threads_for
 from .activation import _EXP, ieee, log_softmax, sigmoid, softmax, softplus
 
@@ -41,7 +42,7 @@ def cross_entropy(logits, target, reduction="mean"):
     if not a.labels:
         return _reduced(-(a.target * log_softmax(a.logits)).sum(axis=1), reduction)
     rows = _class_rows(a.logits)
-    losses = np.empty(a.target.shape, a.logits.dtype)
+    losses = empty(a.target.shape, a.logits.dtype)
     _dispatch.loss.cross_entropy(losses, rows, a.target, threads_for(rows.size * _EXP))
     return _reduced(losses, reduction)
 
@@ -75,7 +76,7 @@ def cross_entropy_backward(grad_loss, logits, target, reduction="mean"):
         grad = softmax(a.logits) * a.target.sum(axis=1, keepdims=True) - a.target
         return grad * (np.expand_dims(g, 1) if isinstance(g, np.ndarray) else dtype.type(g))
     rows = _class_rows(a.logits)
-    grad = np.empty(rows.shape, dtype)
+    grad = empty(rows.shape, dtype)
     scales = np.asarray(g, dtype)
     _dispatch.loss.cross_entropy_backward(grad, rows, a.target, scales, threads_for(rows.size * _EXP))
     if len(shape) == 2:
@@ -175,4 +176,7 @@ def _reduced(losses: np.ndarray, reduction: str):
         return losses
     if reduction == "sum":
         return losses.sum()
-    return losses.mean() if losses.size else losses.dtype.type(np.nan)
+    # As losses.mean(), at half the cost for the small arrays that losses are.
+    return (
+        np.add.reduce(losses, axis=None) / losses.dtype.type(losses.size) if losses.size else losses.dtype.type(np.nan)
+    )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from .. import _arguments, _dispatch
+from .._kernels.memory import empty
+from .._scratch import scratch
 from .._shapes import Padding, Pair
 from .._threads import threads_for
 
@@ -39,9 +43,10 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     """
     a = _arguments.max_pool2d("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
     shape = (*a.x.shape[:2], *a.output_size)
-    y, indices = np.empty(shape, a.x.dtype), np.empty(shape, np.int64)
-    window = _window(a.x.shape, a.output_size, a.kernel, a.stride, a.padding, a.dilation, False)
-    _dispatch.pool2d.max_forward(y, indices, a.x, window, threads_for(y.size * a.kernel[0] * a.kernel[1] * 4))
+    y, indices = empty(shape, a.x.dtype), empty(shape, np.int64)
+    window, room = _window(a.x.shape[2:], a.output_size, a.kernel, a.stride, a.padding, a.dilation, False)
+    threads = threads_for(y.size * a.kernel[0] * a.kernel[1] * 4)
+    _dispatch.pool2d.max_forward(y, indices, a.x, window, scratch(threads * room, y.dtype), threads)
     return y, indices
 
 
@@ -67,7 +72,7 @@ def max_pool2d_backward(grad_y, indices, x_shape):
         If shapes do not match, or an index lies outside of the plane.
     """
     a = _arguments.max_pool2d_backward("max_pool2d_backward", grad_y, indices, x_shape)
-    grad_x = np.empty(a.x_shape, a.grad_y.dtype)
+    grad_x = empty(a.x_shape, a.grad_y.dtype)
     _dispatch.pool2d.max_backward(grad_x, a.grad_y, a.indices, threads_for(grad_x.size + 4 * a.grad_y.size))
     return grad_x
 
@@ -101,9 +106,11 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
         If the padding is over half the kernel, or the kernel larger than the padded input.
     """
     a = _arguments.avg_pool2d("avg_pool2d", x, kernel_size, stride, padding, ceil_mode)
-    y = np.empty((*a.x.shape[:2], *a.output_size), a.x.dtype)
-    window = _window(a.x.shape, a.output_size, a.kernel, a.stride, a.padding, (1, 1), bool(count_include_pad))
-    _dispatch.pool2d.average_forward(y, a.x, window, threads_for(y.size * a.kernel[0] * a.kernel[1] * 2))
+    y = empty((*a.x.shape[:2], *a.output_size), a.x.dtype)
+    window, room = _window(a.x.shape[2:], a.output_size, a.kernel, a.stride, a.padding, (1, 1), bool(count_include_pad))
+    threads = threads_for(y.size * a.kernel[0] * a.kernel[1] * 2)
+    work = scratch(a.output_size[1] + threads * room, y.dtype)
+    _dispatch.pool2d.average_forward(y, a.x, window, work, threads)
     return y
 
 
@@ -127,15 +134,30 @@ def avg_pool2d_backward(grad_y, x_shape, kernel_size, stride=None, padding=0, ce
         As `avg_pool2d`, and if grad_y has not the shape of the output.
     """
     a = _arguments.avg_pool2d_backward("avg_pool2d_backward", grad_y, x_shape, kernel_size, stride, padding, ceil_mode)
-    grad_x = np.empty(a.x_shape, a.grad_y.dtype)
-    window = _window(a.x_shape, a.grad_y.shape[2:], a.kernel, a.stride, a.padding, (1, 1), bool(count_include_pad))
-    work = grad_x.size + a.grad_y.size * a.kernel[0] * a.kernel[1] * 2
-    _dispatch.pool2d.average_backward(grad_x, a.grad_y, window, threads_for(work))
+    grad_x = empty(a.x_shape, a.grad_y.dtype)
+    output = a.grad_y.shape[2:]
+    window, _ = _window(a.x_shape[2:], output, a.kernel, a.stride, a.padding, (1, 1), bool(count_include_pad))
+    threads = threads_for(grad_x.size + a.grad_y.size * a.kernel[0] * a.kernel[1] * 2)
+    _dispatch.pool2d.average_backward(grad_x, a.grad_y, window, scratch(output[1], grad_x.dtype), threads)
     return grad_x
 
 
-def _window(x_shape, output: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, include_pad: bool):
-    """Fields of the kernels' struct of this name, in its order."""
-    return np.array(
-        (*x_shape[2:], *output, *kernel, *stride, *padding[0], *padding[1], *dilation, include_pad), np.intp
-    )  # fmt: skip
+@lru_cache(1024)
+def _window(
+    size: tuple[int, ...],
+    output: tuple[int, ...],
+    kernel: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    include_pad: bool,
+):
+    """Fields of the kernels' struct of this name, in its order, and the numbers in a plane with its border."""
+    height, width = size
+    rows = (output[0] - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1
+    columns = (output[1] - 1) * stride[1] + (kernel[1] - 1) * dilation[1] + 1
+    (top, bottom), (left, right) = padding
+    if not (top or left or rows > height or columns > width):
+        rows = columns = 0
+    fields = (height, width, *output, *kernel, *stride, top, bottom, left, right, *dilation, include_pad, rows, columns)
+    return np.array(fields, np.intp), rows * columns
