@@ -77,7 +77,7 @@ def threads_for(work: float) -> int:
 
 
 def _after_fork() -> None:
-    # GNU OpenMP hangs in a forked child that enters a parallel region after its parent did, whatever number is set then.
+    # GNU OpenMP hangs in a forked child that enters a parallel region after its parent did, whatever is set then.
     global _threads, source, _forked
     _threads, source, _forked = 1, "a forked child stays on one thread", True
 

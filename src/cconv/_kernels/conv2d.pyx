@@ -418,19 +418,21 @@ cdef void outer_task(real* sums, const real* grad_y, const real* x, const int* r
 
 
 cdef void reduce_outer(real* grad_weight, real* sums, const WeightGeometry* g, Py_ssize_t chunks, Py_ssize_t index) noexcept nogil:
-    """The chunks' sums of one group and one tap, added in order and turned to [filter][channel][row][column]."""
-    cdef Py_ssize_t padded = (g.filters + lanes(sums) - 1) // lanes(sums) * lanes(sums)
-    cdef Py_ssize_t taps = g.runs * g.run, group = index // taps, tap = index % taps, kernel = taps // g.channels
-    cdef Py_ssize_t chunk, k
-    cdef real* total = sums + index * padded
+    """The chunks' sums of one group and one channel, added in order and turned to [filter][channel][row][column]."""
+    cdef Py_ssize_t padded = (g.filters + lanes(sums) - 1) // lanes(sums) * lanes(sums), taps = g.runs * g.run
+    cdef Py_ssize_t kernel = taps // g.channels, group = index // g.channels, channel = index % g.channels
+    cdef Py_ssize_t chunk, k, tap, step = g.channels * padded
+    cdef real* total = sums + (group * taps + channel) * padded
     cdef const real* part
     for chunk in range(1, chunks):
-        part = sums + ((chunk * g.groups + group) * taps + tap) * padded
-        for k in range(padded):
-            total[k] += part[k]
-    grad_weight += group * g.filters * taps + tap % g.channels * kernel + tap // g.channels
+        part = total + chunk * g.groups * taps * padded
+        for tap in range(kernel):
+            for k in range(padded):
+                total[tap * step + k] += part[tap * step + k]
+    grad_weight += group * g.filters * taps + channel * kernel
     for k in range(g.filters):
-        grad_weight[k * taps] = total[k]
+        for tap in range(kernel):
+            grad_weight[k * taps + tap] = total[tap * step + k]
 
 
 cdef void run_outer(real* grad_weight, const real* grad_y, const real* x, const int* run_offsets, const int* positions, const WeightGeometry* g,
@@ -439,7 +441,7 @@ cdef void run_outer(real* grad_weight, const real* grad_y, const real* x, const 
     cdef real* buffers = scratch + chunks * g.groups * g.runs * g.run * padded
     for i in prange(chunks * g.groups * splits, num_threads=threads, schedule="dynamic"):
         outer_task(scratch, grad_y, x, run_offsets, positions, g, buffers + threadid() * per_thread, images, chunks, splits, i)
-    for i in prange(g.groups * g.runs * g.run, num_threads=threads if chunks * g.groups * g.runs * g.run * padded > SMALL else 1, schedule="static"):
+    for i in prange(g.groups * g.channels, num_threads=threads if chunks * g.groups * g.runs * g.run * padded > SMALL else 1, schedule="static"):
         reduce_outer(grad_weight, scratch, g, chunks, i)
 
 

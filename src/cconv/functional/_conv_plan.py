@@ -355,7 +355,8 @@ def by_outer(shape: Shape) -> bool:
 def chunks(shape: Shape, images: int) -> int:
     """Chunks of images whose weight gradients are summed apart, then added in order."""
     size = shape.filters * shape.group_channels * shape.kernel[0] * shape.kernel[1]
-    return max(1, min(images, CHUNKS, CHUNK_SUMS // size))
+    most = max(1, min(images, CHUNKS, CHUNK_SUMS // size))
+    return 1 << most.bit_length() - 1  # a power of two: threads then get equal shares
 
 
 @lru_cache(KEPT_PLANS)
