@@ -198,13 +198,16 @@ def paths(name: str, images: int, n_threads: int):
         g, along = p.geometry, "along channels" if p.along_channels else "along positions"
         yield f"{direction} {along}"
         yield f"{direction} {'copied' if g.copied else 'direct'}"
-        yield f"{direction} {'several phases' if g.phases > 1 else 'one phase'}"
-        rows, columns = p.phases[:, 2].max(), p.phases[:, 3].max()
+        yield f"{direction} {'several phases' if g.panels > 1 else 'one phase'}"
+        if g.phases > g.panels:
+            yield f"{direction} rows apart, {along}"
+        phases = [plans.Phase(*phase) for phase in p.phases]
+        rows, columns = max(f.end - f.begin for f in phases), max(f.columns for f in phases)
         if not g.copied and g.row_step == columns:
             yield f"{direction} rows without a gap"
-        if p.phases[:, 1].max() > 128:
+        if max(f.terms for f in phases) > 128:
             yield f"{direction} several passes of taps, {along}"
-        if (p.phases[:, 1] == 0).any():
+        if min(f.terms for f in phases) == 0:
             yield f"{direction} a phase without taps"
         if (rows * columns > machine.positions) if p.along_channels else (rows > p.pass_rows):
             yield f"{direction} several passes of positions, {along}"
@@ -222,7 +225,7 @@ def paths(name: str, images: int, n_threads: int):
     else:
         p = plans.dot_gradient(shape)
         yield f"weight by dot products, {'copied' if p.fields[10] else 'direct'}"
-        if p.phases[0, 2] > p.pass_rows:
+        if plans.Phase(*p.phases[0]).end > p.pass_rows:
             yield "weight by dot products, several passes of rows"
     if 1 < plans.chunks(shape, images) < images:
         yield "weight, several images a chunk"
@@ -232,6 +235,7 @@ PATHS = {
     *(f"{d} along {a}" for d in ("forward", "input") for a in ("channels", "positions")),
     *(f"{d} {c}" for d in ("forward", "input") for c in ("copied", "direct", "one phase", "rows without a gap")),
     *("input several phases", "input a phase without taps"),
+    *(f"input rows apart, along {a}" for a in ("channels", "positions")),
     *(f"{d} several passes of taps, along {a}" for d in ("forward", "input") for a in ("channels", "positions")),
     *(f"{d} several passes of positions, along {a}" for d in ("forward", "input") for a in ("channels", "positions")),
     *("forward several passes a row", "input several passes a row"),

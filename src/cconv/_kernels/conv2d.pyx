@@ -8,9 +8,9 @@
 # A *tap* is one (channel, row, column) of the filter. Its image is copied once into a zero-padded buffer, split into
 # stride x stride phases, so that a tap is one offset and neighbouring outputs are neighbours in memory:
 #
-#   y[m, i, j] = bias[m] + sum over t of weight[m, t] * buffer[offsets[t] + i*row_step + j]
+#   y[m, i, j] = bias[m] + sum over t of packed[places[t]][m] * buffer[offsets[t] + i*row_step + j]
 #
-# The tables (offsets, phases) are made in functional/_conv_plan.py, once a shape. Sums run over t in order, a chain of
+# The tables (offsets, places, phases) are made in functional/_conv_plan.py, once a shape. Sums run over t in order, a chain of
 # fused multiply-adds each; which side of the product is the vector changes no bit.
 
 from cython.parallel cimport prange, threadid
@@ -48,18 +48,27 @@ cdef struct Geometry:
     Py_ssize_t outputs  # of one group
     Py_ssize_t output_step  # weight numbers between outputs
     Py_ssize_t group_weights  # weight numbers between groups
-    Py_ssize_t terms  # taps, all phases together
+    Py_ssize_t terms  # taps, all panels together
     Py_ssize_t run  # so many taps in a row lie next to each other in the weight
-    Py_ssize_t phases  # of the result
+    Py_ssize_t panels
+    Py_ssize_t phases
     Py_ssize_t out_rows  # of the tallest phase of the result
     Py_ssize_t out_plane  # numbers between channels of the result
 
 
-# One phase of the result: outputs at start + i*row + j*column.
-cdef struct Phase:
-    Py_ssize_t first  # tap
+# Weights that are packed together: `terms` taps, from `first` in the table of sources and in the packed weights.
+cdef struct Panel:
+    Py_ssize_t first
     Py_ssize_t terms
-    Py_ssize_t rows
+
+
+# Outputs that share their taps: rows begin..end-1 of one phase of the result, at start + i*row + j*column.
+cdef struct Phase:
+    Py_ssize_t first  # tap, in the tables of offsets and of places
+    Py_ssize_t terms
+    Py_ssize_t panel
+    Py_ssize_t begin
+    Py_ssize_t end
     Py_ssize_t columns
     Py_ssize_t start
     Py_ssize_t row
@@ -104,14 +113,14 @@ cdef void fill(real* buffer, const real* x, const Geometry* g, Py_ssize_t first,
 # --- vectors along output channels --------------------------------------------------------------------------
 
 
-cdef void pack_block(real* dst, const real* weight, const int* sources, const Geometry* g, const Phase* phase, Py_ssize_t m0, Py_ssize_t wide) noexcept nogil:
+cdef void pack_block(real* dst, const real* weight, const int* sources, const Geometry* g, const Panel* panel, Py_ssize_t m0, Py_ssize_t wide) noexcept nogil:
     """dst[t*wide + m] = weight of output m0 + m at tap t; zero past the last output."""
     cdef Py_ssize_t t = 0, run, count = min(wide, g.outputs - m0)
     if count < wide:
-        clear(dst, phase.terms * wide)
-    while t < phase.terms:
-        run = min(g.run, phase.terms - t)
-        transpose(weight + sources[phase.first + t] + m0 * g.output_step, g.output_step, count, run, dst + t * wide, wide)
+        clear(dst, panel.terms * wide)
+    while t < panel.terms:
+        run = min(g.run, panel.terms - t)
+        transpose(weight + sources[panel.first + t] + m0 * g.output_step, g.output_step, count, run, dst + t * wide, wide)
         t += run
 
 
@@ -133,15 +142,13 @@ cdef void put_channels(real* y, const real* acc, Py_ssize_t wide, const Geometry
                     dst[j * phase.column] = acc[((row - r0) * n + j) * wide + m]
 
 
-cdef void channels_pass(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const Geometry* g, const Phase* phase,
+cdef void channels_pass(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places, const Geometry* g, const Phase* phase,
                         Py_ssize_t m0, Py_ssize_t wide, int J, real* acc, Py_ssize_t r0, Py_ssize_t r1, Py_ssize_t c0, Py_ssize_t c1) noexcept nogil:
     """Outputs m0 .. m0+wide-1 at rows r0..r1-1, columns c0..c1-1 of one phase."""
     cdef int steps[TERMS]
-    cdef Py_ssize_t p, t, terms, row, j, n = c1 - c0
+    cdef Py_ssize_t p, t, i, terms, row, j, n = c1 - c0
     cdef Py_ssize_t tiles = (n + tile_rows(J) - 1) // tile_rows(J), k
     cdef Py_ssize_t count = min(wide, g.outputs - m0)
-    for t in range(TERMS):
-        steps[t] = <int> (t * wide)
     clear(acc, (r1 - r0) * n * wide)
     if bias != NULL:
         for p in range((r1 - r0) * n):
@@ -149,28 +156,28 @@ cdef void channels_pass(real* y, const real* x, const real* packed, const real* 
     t = 0
     while t < phase.terms:
         terms = min(<Py_ssize_t> TERMS, phase.terms - t)
+        for i in range(terms):
+            steps[i] = <int> (places[phase.first + t + i] * wide)
         for row in range(r0, r1):
             for k in range(tiles):  # tiles of nearly one size: 2 x 8 for 16, rather than 14 + 2
                 j = n * k // tiles
-                outer(acc + ((row - r0) * n + j) * wide, wide, x + row * g.row_step + c0 + j, packed + t * wide,
+                outer(acc + ((row - r0) * n + j) * wide, wide, x + row * g.row_step + c0 + j, packed,
                       offsets + phase.first + t, steps, terms, <int> (n * (k + 1) // tiles - j), J)
         t += terms
     put_channels(y + m0 * g.out_plane, acc, wide, g, phase, count, r0, r1, c0, c1)
 
 
-cdef void channels_rows(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const Geometry* g, const Phase* phase,
+cdef void channels_rows(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places, const Geometry* g, const Phase* phase,
                         Py_ssize_t m0, Py_ssize_t wide, int J, real* acc, Py_ssize_t i0, Py_ssize_t i1) noexcept nogil:
     """Rows i0..i1-1 in passes of about POSITIONS positions."""
     cdef Py_ssize_t r = i0, c, rows, columns
-    if phase.columns == 0:
-        return
     rows = max(1, POSITIONS // phase.columns)
     columns = phase.columns if rows > 1 else POSITIONS
     while r < i1:
         rows = min(rows, i1 - r)
         c = 0
         while c < phase.columns:
-            channels_pass(y, x, packed, bias, offsets, g, phase, m0, wide, J, acc, r, r + rows, c, min(c + columns, phase.columns))
+            channels_pass(y, x, packed, bias, offsets, places, g, phase, m0, wide, J, acc, r, r + rows, c, min(c + columns, phase.columns))
             c += columns
         r += rows
 
@@ -178,25 +185,25 @@ cdef void channels_rows(real* y, const real* x, const real* packed, const real* 
 # --- vectors along positions --------------------------------------------------------------------------------
 
 
-cdef void positions_pass(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const Geometry* g, const Phase* phase,
+cdef void positions_pass(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places, const Geometry* g, const Phase* phase,
                          real* acc, Py_ssize_t r0, Py_ssize_t r1) noexcept nogil:
     """All outputs at rows r0..r1-1. Positions run on over row ends: the columns between rows are computed and dropped."""
     cdef int steps[TERMS]
-    cdef Py_ssize_t M = g.outputs, wide = lanes(acc), t, terms, m, k, v, j, row
+    cdef Py_ssize_t M = g.outputs, wide = lanes(acc), t, i, terms, m, k, v, j, row
     cdef Py_ssize_t registers = ((r1 - r0 - 1) * g.row_step + phase.columns + wide - 1) // wide
     cdef Py_ssize_t n = registers * wide
     cdef Py_ssize_t tiles = (M + tile_rows(3) - 1) // tile_rows(3)
     cdef int J
     cdef real* dst
     cdef const real* src
-    for t in range(min(<Py_ssize_t> TERMS, phase.terms)):
-        steps[t] = <int> (t * M)
     for m in range(M):
         for j in range(n):
             acc[m * n + j] = 0 if bias == NULL else bias[m]
     t = 0
     while t < phase.terms:
         terms = min(<Py_ssize_t> TERMS, phase.terms - t)
+        for i in range(terms):
+            steps[i] = <int> (places[phase.first + t + i] * M)
         v = 0
         while v < registers:
             J = <int> min(3, registers - v)
@@ -204,7 +211,7 @@ cdef void positions_pass(real* y, const real* x, const real* packed, const real*
                 J = 2
             for k in range(tiles):
                 m = M * k // tiles
-                outer(acc + m * n + v * wide, n, packed + t * M + m, x + r0 * g.row_step + v * wide,
+                outer(acc + m * n + v * wide, n, packed + m, x + r0 * g.row_step + v * wide,
                       steps, offsets + phase.first + t, terms, <int> (M * (k + 1) // tiles - m), J)
             v += J
         t += terms
@@ -229,8 +236,8 @@ cdef Py_ssize_t padded_outputs(const real* kind, const Geometry* g, bint along_c
     return g.outputs
 
 
-cdef void pack(real* packed, const real* weight, const int* sources, const Geometry* g, const Phase* phases, bint along_channels, Py_ssize_t index) noexcept nogil:
-    """Weights of one group and one block of outputs, all phases, in the order in which tiles read them."""
+cdef void pack(real* packed, const real* weight, const int* sources, const Geometry* g, const Panel* panels, bint along_channels, Py_ssize_t index) noexcept nogil:
+    """Weights of one group and one block of outputs, all panels, in the order in which tiles read them."""
     cdef Py_ssize_t padded = padded_outputs(packed, g, along_channels)
     cdef Py_ssize_t wide = 2 * lanes(packed) if along_channels else padded
     cdef Py_ssize_t blocks = (padded + wide - 1) // wide
@@ -238,12 +245,12 @@ cdef void pack(real* packed, const real* weight, const int* sources, const Geome
     packed += group * g.terms * padded
     weight += group * g.group_weights
     wide = min(wide, padded - m0)
-    for f in range(g.phases):
-        pack_block(packed + phases[f].first * padded + phases[f].terms * m0, weight, sources, g, phases + f, m0, wide)
+    for f in range(g.panels):
+        pack_block(packed + panels[f].first * padded + panels[f].terms * m0, weight, sources, g, panels + f, m0, wide)
 
 
-cdef void task(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const Geometry* g, const Phase* phases,
-               bint along_channels, Py_ssize_t images, Py_ssize_t chunk, Py_ssize_t row_blocks, Py_ssize_t splits, Py_ssize_t pass_rows,
+cdef void task(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places, const Geometry* g,
+               const Panel* panels, const Phase* phases, bint along_channels, Py_ssize_t images, Py_ssize_t chunk, Py_ssize_t row_blocks, Py_ssize_t splits, Py_ssize_t pass_rows,
                real* buffers, Py_ssize_t index) noexcept nogil:
     """A chunk of images, one group, one block of rows, one range of outputs. Each block of weights meets the whole
     chunk while it is in cache."""
@@ -256,10 +263,11 @@ cdef void task(real* y, const real* x, const real* packed, const real* bias, con
     cdef Py_ssize_t n0 = index // splits // row_blocks // g.groups * chunk
     cdef Py_ssize_t n1 = min(n0 + chunk, images)
     cdef Py_ssize_t i0 = g.out_rows * block // row_blocks, i1 = g.out_rows * (block + 1) // row_blocks
-    cdef Py_ssize_t n, f, k, i, r, m0, width, last
+    cdef Py_ssize_t n, f, k, i, r, m0, width, begin, end
     cdef const real* image
     cdef const real* weights
     cdef const Phase* phase
+    cdef const Panel* panel
     cdef real* acc = buffers + chunk * g.buffer if g.copied else buffers
     packed += group * g.terms * padded
     if bias != NULL:
@@ -270,28 +278,32 @@ cdef void task(real* y, const real* x, const real* packed, const real* bias, con
             fill(buffers + (n - n0) * g.buffer, image, g, i0, min(g.rows, i1 + g.reach))
     for f in range(g.phases):
         phase = phases + f
-        last = min(i1, phase.rows)
+        panel = panels + phase.panel
+        begin = max(i0, phase.begin)
+        end = min(i1, phase.end)
+        if begin >= end or phase.columns == 0:
+            continue
         for k in range(blocks * split // splits, blocks * (split + 1) // splits):
             m0 = k * wide
             width = min(wide, padded - m0)
-            weights = packed + phase.first * padded + phase.terms * m0
+            weights = packed + panel.first * padded + panel.terms * m0
             for n in range(n0, n1):
                 if g.copied:
                     image = buffers + (n - n0) * g.buffer
                 else:
                     image = x + (n * g.groups + group) * g.channels * g.height * g.width
                 if along_channels:
-                    channels_rows(y + (n * g.groups + group) * g.outputs * g.out_plane, image, weights, bias, offsets, g, phase,
-                                  m0, width, <int> (width // lanes(y)), acc, i0, last)
+                    channels_rows(y + (n * g.groups + group) * g.outputs * g.out_plane, image, weights, bias, offsets, places, g, phase,
+                                  m0, width, <int> (width // lanes(y)), acc, begin, end)
                 else:
-                    for i in range((last - i0 + pass_rows - 1) // pass_rows):
-                        r = i0 + i * pass_rows
-                        positions_pass(y + (n * g.groups + group) * g.outputs * g.out_plane, image, weights, bias, offsets, g, phase,
-                                       acc, r, min(r + pass_rows, last))
+                    for i in range((end - begin + pass_rows - 1) // pass_rows):
+                        r = begin + i * pass_rows
+                        positions_pass(y + (n * g.groups + group) * g.outputs * g.out_plane, image, weights, bias, offsets, places, g, phase,
+                                       acc, r, min(r + pass_rows, end))
 
 
-cdef void run(real* y, const real* x, const real* weight, const real* bias, const int* offsets, const int* sources, const Geometry* g,
-              const Phase* phases, real* scratch, Py_ssize_t per_thread, bint along_channels, Py_ssize_t images, Py_ssize_t chunk,
+cdef void run(real* y, const real* x, const real* weight, const real* bias, const int* offsets, const int* places, const int* sources,
+              const Geometry* g, const Panel* panels, const Phase* phases, real* scratch, Py_ssize_t per_thread, bint along_channels, Py_ssize_t images, Py_ssize_t chunk,
               Py_ssize_t row_blocks, Py_ssize_t splits, Py_ssize_t pass_rows, int threads) noexcept nogil:
     cdef Py_ssize_t padded = padded_outputs(y, g, along_channels)
     cdef Py_ssize_t blocks = (padded + 2 * lanes(y) - 1) // (2 * lanes(y)) if along_channels else 1
@@ -300,14 +312,14 @@ cdef void run(real* y, const real* x, const real* weight, const real* bias, cons
     cdef real* buffers = scratch + (g.groups * g.terms * padded + 15) // 16 * 16
     # Few weights are packed sooner by the calling thread than by waking another.
     for i in prange(g.groups * blocks, num_threads=threads if g.groups * g.terms * padded > SMALL else 1, schedule="static"):
-        pack(scratch, weight, sources, g, phases, along_channels, i)
+        pack(scratch, weight, sources, g, panels, along_channels, i)
     for i in prange(tasks, num_threads=threads, schedule="dynamic"):
-        task(y, x, scratch, bias, offsets, g, phases, along_channels, images, chunk, row_blocks, splits, pass_rows,
+        task(y, x, scratch, bias, offsets, places, g, panels, phases, along_channels, images, chunk, row_blocks, splits, pass_rows,
              buffers + threadid() * per_thread, i)
 
 
-def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarray offsets, cnp.ndarray sources, cnp.ndarray geometry,
-              cnp.ndarray phases, cnp.ndarray scratch, Py_ssize_t per_thread, bint along_channels, Py_ssize_t chunk, Py_ssize_t row_blocks,
+def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarray offsets, cnp.ndarray places, cnp.ndarray sources,
+              cnp.ndarray geometry, cnp.ndarray panels, cnp.ndarray phases, cnp.ndarray scratch, Py_ssize_t per_thread, bint along_channels, Py_ssize_t chunk, Py_ssize_t row_blocks,
               Py_ssize_t splits, Py_ssize_t pass_rows, int threads):
     """y from x and weight by the tables of a plan; `scratch` holds the packed weights and `per_thread` numbers a thread."""
     cdef void* b = cnp.PyArray_DATA(bias) if bias is not None else NULL
@@ -317,16 +329,18 @@ def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarra
     cdef void* wp = cnp.PyArray_DATA(weight)
     cdef void* sp = cnp.PyArray_DATA(scratch)
     cdef int* op = <int*> cnp.PyArray_DATA(offsets)
+    cdef int* lp = <int*> cnp.PyArray_DATA(places)
     cdef int* qp = <int*> cnp.PyArray_DATA(sources)
     cdef Geometry* g = <Geometry*> cnp.PyArray_DATA(geometry)
+    cdef Panel* np = <Panel*> cnp.PyArray_DATA(panels)
     cdef Phase* fp = <Phase*> cnp.PyArray_DATA(phases)
     cdef Py_ssize_t images = cnp.PyArray_DIM(x, 0)
     with nogil:
         if single:
-            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, op, qp, g, fp, <float*> sp, per_thread, along_channels, images,
+            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, op, lp, qp, g, np, fp, <float*> sp, per_thread, along_channels, images,
                 chunk, row_blocks, splits, pass_rows, threads)
         else:
-            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, op, qp, g, fp, <double*> sp, per_thread, along_channels, images,
+            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, op, lp, qp, g, np, fp, <double*> sp, per_thread, along_channels, images,
                 chunk, row_blocks, splits, pass_rows, threads)
 
 
@@ -522,10 +536,10 @@ def weight_by_dot(cnp.ndarray grad_weight, cnp.ndarray grad_y, cnp.ndarray x, cn
     cdef Py_ssize_t images = cnp.PyArray_DIM(x, 0), filters = g.outputs
     with nogil:
         if single:
-            run_dot(<float*> wp, <float*> yp, <float*> xp, op, g, filters, f.rows, f.columns, pass_rows, <float*> sp, per_thread, images,
+            run_dot(<float*> wp, <float*> yp, <float*> xp, op, g, filters, f.end, f.columns, pass_rows, <float*> sp, per_thread, images,
                     chunks, threads)
         else:
-            run_dot(<double*> wp, <double*> yp, <double*> xp, op, g, filters, f.rows, f.columns, pass_rows, <double*> sp, per_thread, images,
+            run_dot(<double*> wp, <double*> yp, <double*> xp, op, g, filters, f.end, f.columns, pass_rows, <double*> sp, per_thread, images,
                     chunks, threads)
 
 

@@ -7,6 +7,7 @@ instruction set or the threads; what does not (which side of a product is the ve
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -75,9 +76,24 @@ class Geometry(NamedTuple):
     group_weights: int
     terms: int
     run: int
+    panels: int
     phases: int
     out_rows: int
     out_plane: int
+
+
+class Phase(NamedTuple):
+    """Fields of the kernel's struct of this name, in its order."""
+
+    first: int
+    terms: int
+    panel: int
+    begin: int
+    end: int
+    columns: int
+    start: int
+    row: int
+    column: int
 
 
 class WeightGeometry(NamedTuple):
@@ -107,9 +123,11 @@ class Correlation(NamedTuple):
 
     geometry: Geometry
     fields: np.ndarray  # geometry, as the kernel reads it
-    offsets: np.ndarray  # int32 (terms,): of a tap into the buffer
-    sources: np.ndarray  # int32 (terms,): of a tap into the weight
-    phases: np.ndarray  # intp (phases, 7)
+    offsets: np.ndarray  # int32: of a phase's tap into the buffer
+    places: np.ndarray  # int32: of a phase's tap in its panel of packed weights
+    sources: np.ndarray  # int32 (terms,): of a panel's tap into the weight
+    panels: np.ndarray  # intp (panels, 2): first source, terms
+    phases: np.ndarray  # intp (phases, 9): fields of Phase
     along_channels: bool
     blocks: int  # of outputs, in a group
     pass_rows: int
@@ -153,7 +171,7 @@ def _pseudo_rows(positions: int, limit: int) -> Pair:
 # --- forward ------------------------------------------------------------------------------------------------
 
 
-def _forward_tables(shape: Shape, copied: bool, limit: int) -> tuple[Geometry, np.ndarray, np.ndarray]:
+def _forward_tables(shape: Shape, copied: bool, limit: int) -> tuple[Geometry, np.ndarray, list[Phase]]:
     """Geometry, offsets and phases of the forward sum; `copied` puts a padded copy before the taps."""
     (sh, sw), (dh, dw), (kh, kw) = shape.stride, shape.dilation, shape.kernel
     (top, _), (left, _) = shape.padding
@@ -178,9 +196,9 @@ def _forward_tables(shape: Shape, copied: bool, limit: int) -> tuple[Geometry, n
         groups=shape.groups, channels=shape.group_channels, height=shape.height, width=shape.width, top=top, left=left,
         stride_h=sh, stride_w=sw, rows=rows, columns=columns, copied=int(copied), buffer=buffer, row_step=row_step,
         reach=reach, outputs=shape.group_filters, output_step=terms, group_weights=shape.group_filters * terms,
-        terms=terms, run=terms, phases=1, out_rows=out_rows, out_plane=oh * ow,
+        terms=terms, run=terms, panels=1, phases=1, out_rows=out_rows, out_plane=oh * ow,
     )  # fmt: skip
-    phases = np.array([[0, terms, out_rows, out_columns, 0, out_columns, 1]], np.intp)
+    phases = [Phase(0, terms, 0, 0, out_rows, out_columns, 0, out_columns, 1)]
     return geometry, _index32("conv2d", offsets.ravel()), phases
 
 
@@ -195,7 +213,8 @@ def forward(shape: Shape, machine: Machine) -> Correlation:
     along_channels = _along_channels(geometry, phases, machine)
     if along_channels and not _needs_copy(shape):
         geometry, offsets, phases = _forward_tables(shape, False, machine.positions)
-    return _correlation(geometry, offsets, np.arange(geometry.terms), phases, along_channels, machine)
+    taps = np.arange(geometry.terms)
+    return _correlation(geometry, offsets, taps, taps, [(0, geometry.terms)], phases, along_channels, machine)
 
 
 # --- gradient to the input ----------------------------------------------------------------------------------
@@ -206,7 +225,8 @@ def input_gradient(shape: Shape, machine: Machine) -> Correlation:
     """Plan of grad_x: outputs (h, w) with one remainder modulo the stride form a phase, fed by the taps that reach it.
 
     With h + top = r*dilation + oh*stride, the taps r of remainder a are those where a + top - r*dilation is a multiple
-    of the stride; the quotient is the shift of oh. No zero of a stride-expanded grad_y is ever multiplied.
+    of the stride; the quotient is the shift of oh. No zero of a stride-expanded grad_y is ever multiplied, and where
+    the rows around grad_y would take much of the work, outputs leave out the taps that read nothing else.
     """
     (sh, sw), (dh, dw), (kh, kw) = shape.stride, shape.dilation, shape.kernel
     (top, _), (left, _) = shape.padding
@@ -217,36 +237,60 @@ def input_gradient(shape: Shape, machine: Machine) -> Correlation:
     before_w, columns = _span(phase_columns, ow)
     copied = (before_h, before_w, rows, columns) != (0, 0, oh, ow)
     filters, channels = shape.group_filters, shape.group_channels
-    offsets, sources, phases, first = [], [], [], 0
-    out_rows = 0
+    offsets, places, sources = [], [], []
+    panels: list[Pair] = []
+    phases: list[Phase] = []
+    first = packed = 0
+    k = np.arange(filters)[:, None, None]
     for a, (count_h, taps_h, shift_h) in enumerate(phase_rows):
         for b, (count_w, taps_w, shift_w) in enumerate(phase_columns):
-            k = np.arange(filters)[:, None, None]
-            offset = (k * rows + (shift_h + before_h)[:, None]) * columns + shift_w + before_w
-            source = (k * channels * kh + taps_h[:, None]) * kw + taps_w
-            phases.append([first, offset.size, count_h, count_w, a * shape.width + b, sh * shape.width, sw])
-            offsets.append(offset.ravel())
-            sources.append(source.ravel())
-            first += offset.size
-            out_rows = max(out_rows, count_h)
+            place = np.arange(filters * taps_h.size * taps_w.size).reshape(filters, taps_h.size, taps_w.size)
+            for begin, end, used in _row_classes(count_h, shift_h, oh):
+                offset = (k * rows + (shift_h[used] + before_h)[:, None]) * columns + shift_w + before_w
+                start = a * shape.width + b
+                phases.append(
+                    Phase(first, offset.size, len(panels), begin, end, count_w, start, sh * shape.width, sw)
+                )  # fmt: skip
+                offsets.append(offset.ravel())
+                places.append(place[:, used].ravel())
+                first += offset.size
+            sources.append(((k * channels * kh + taps_h[:, None]) * kw + taps_w).ravel())
+            panels.append((packed, place.size))
+            packed += place.size
+    out_rows = max(phase.end for phase in phases)
     geometry = Geometry(
         groups=shape.groups, channels=filters, height=oh, width=ow, top=before_h, left=before_w, stride_h=1, stride_w=1,
         rows=rows, columns=columns, copied=int(copied), buffer=filters * rows * columns + TAIL, row_step=columns,
         reach=max(int((shift + before_h).max(initial=0)) for _, _, shift in phase_rows), outputs=channels,
-        output_step=kh * kw, group_weights=filters * channels * kh * kw, terms=first,
-        run=kh * kw if (sh, sw) == (1, 1) else 1, phases=len(phases), out_rows=out_rows,
+        output_step=kh * kw, group_weights=filters * channels * kh * kw, terms=packed,
+        run=kh * kw if (sh, sw) == (1, 1) else 1, panels=len(panels), phases=len(phases), out_rows=out_rows,
         out_plane=shape.height * shape.width,
     )  # fmt: skip
-    table = np.array(phases, np.intp)
     offset_table = _index32("conv2d_backward", np.concatenate(offsets))
-    along_channels = _along_channels(geometry, table, machine)
+    along_channels = _along_channels(geometry, phases, machine)
     if not along_channels:
         geometry = geometry._replace(copied=1)  # registers reach past the end of a plane
     elif not copied and len(phases) == 1 and columns == shape.width:
         out_rows, out_columns = _pseudo_rows(geometry.out_plane, machine.positions)
         geometry = geometry._replace(out_rows=out_rows, row_step=out_columns)
-        table = np.array([[0, first, out_rows, out_columns, 0, out_columns, 1]], np.intp)
-    return _correlation(geometry, offset_table, np.concatenate(sources), table, along_channels, machine)
+        phases = [Phase(0, first, 0, 0, out_rows, out_columns, 0, out_columns, 1)]
+    place_table, source_table = np.concatenate(places), np.concatenate(sources)
+    return _correlation(
+        geometry, offset_table, place_table, source_table, panels, phases, along_channels, machine
+    )  # fmt: skip
+
+
+WASTED_ROWS = 0.12  # share of taps in the rows around grad_y from which on they are left out
+
+
+def _row_classes(count: int, shifts: np.ndarray, size: int) -> list[tuple[int, int, np.ndarray]]:
+    """Stretches (begin, end) of outputs that share the taps (mask) which reach a row of grad_y."""
+    row = np.arange(count)[:, None] + shifts
+    used = (row >= 0) & (row < size)
+    if used.size == 0 or used.mean() >= 1 - WASTED_ROWS:
+        return [(0, count, np.ones(shifts.size, bool))]
+    changes = [0, *(np.flatnonzero((used[1:] != used[:-1]).any(1)) + 1).tolist(), count]
+    return [(begin, end, used[begin]) for begin, end in itertools.pairwise(changes)]
 
 
 def _phase_taps(
@@ -272,14 +316,15 @@ def _span(phases: list[tuple[int, np.ndarray, np.ndarray]], size: int) -> Pair:
 # --- both ---------------------------------------------------------------------------------------------------
 
 
-def _along_channels(geometry: Geometry, phases: np.ndarray, machine: Machine) -> bool:
+def _along_channels(geometry: Geometry, phases: list[Phase], machine: Machine) -> bool:
     """Whether registers hold output channels rather than positions: what takes fewer FMA slots, dead lanes included.
 
     Both give the same bits.
     """
     lanes, outputs = machine.lanes, geometry.outputs
     channels_cost = positions_cost = 0.0
-    for _, terms, rows, columns, *_ in phases.tolist():
+    for phase in phases:
+        rows, columns, terms = phase.end - phase.begin, phase.columns, phase.terms
         if not rows * columns:
             continue
         registers = -(-outputs // lanes)
@@ -287,13 +332,24 @@ def _along_channels(geometry: Geometry, phases: np.ndarray, machine: Machine) ->
         # 8 sums hide the latency of an FMA; one register a row loads about as often as it multiplies.
         waste = max(8 / tile, 1.0) * (1.15 if registers == 1 else 1.0)
         channels_cost += registers * rows * columns * terms * waste + 0.6 * outputs * rows * columns
-        high = min(outputs, 8)
-        waste = max(1.0, 8 / (3 * high), (6 + high) / (3 * high))
-        positions_cost += outputs * -(-rows * geometry.columns // lanes) * (terms * waste + 2)
+        registers = -(-((rows - 1) * geometry.row_step + columns) // lanes)
+        high, wide = min(outputs, 8), min(registers, 3)
+        # A register of the image is read across two lines of cache.
+        waste = max(1.0, 8 / (wide * high), (2 * wide + high) / (wide * high)) * 1.1
+        positions_cost += outputs * registers * (terms * waste + 2)
     return channels_cost <= positions_cost
 
 
-def _correlation(geometry: Geometry, offsets, sources, phases, along_channels: bool, machine: Machine) -> Correlation:
+def _correlation(
+    geometry: Geometry,
+    offsets: np.ndarray,
+    places: np.ndarray,
+    sources: np.ndarray,
+    panels: list[Pair],
+    phases: list[Phase],
+    along_channels: bool,
+    machine: Machine,
+) -> Correlation:
     lanes, outputs = machine.lanes, geometry.outputs
     pass_rows = 1
     if along_channels:
@@ -302,14 +358,14 @@ def _correlation(geometry: Geometry, offsets, sources, phases, along_channels: b
         sums = machine.positions * 2 * lanes
     else:
         padded, blocks = outputs, 1
-        widest = int(phases[:, 3].max(initial=0))
+        widest = max(phase.columns for phase in phases)
         # Sums of a pass stay in the first-level cache: 4096 numbers of them, or one row.
         pass_rows = max(1, (4096 // outputs - widest) // geometry.row_step + 1)
         sums = outputs * (-(-((pass_rows - 1) * geometry.row_step + widest) // lanes) * lanes)
     packed = -(-geometry.groups * geometry.terms * padded // 16) * 16
-    fields = np.array(geometry, np.intp)
     return Correlation(
-        geometry, fields, offsets, _index32("conv2d", sources), phases, along_channels, blocks, pass_rows, packed, sums
+        geometry, np.array(geometry, np.intp), offsets, _index32("conv2d", places), _index32("conv2d", sources),
+        np.array(panels, np.intp), np.array(phases, np.intp), along_channels, blocks, pass_rows, packed, sums,
     )  # fmt: skip
 
 
@@ -398,8 +454,9 @@ def outer_gradient(shape: Shape, machine: Machine) -> OuterGradient:
 def dot_gradient(shape: Shape) -> DotGradient:
     """Plan of grad_weight as dot products along rows. Its tables, unlike the forward plan's, ignore the lanes."""
     geometry, offsets, phases = _forward_tables(shape, _needs_copy(shape), 1024)
-    columns = int(phases[0, 3])
+    columns = phases[0].columns
     # grad_y of a pass stays in the first-level cache.
     pass_rows = max(1, 6144 // (shape.group_filters * columns))
     sums = geometry.terms * geometry.outputs * 16
-    return DotGradient(np.array(geometry, np.intp), offsets, phases, pass_rows, -(-(geometry.buffer + sums) // 16) * 16)
+    per_thread = -(-(geometry.buffer + sums) // 16) * 16
+    return DotGradient(np.array(geometry, np.intp), offsets, np.array(phases, np.intp), pass_rows, per_thread)

@@ -115,8 +115,8 @@ def _correlate(plan: plans.Correlation, multiply_adds: int, x, weight, bias, y) 
     per_thread = -(-(chunk * plan.geometry.buffer + plan.sums) // 16) * 16
     work = scratch(plan.packed + threads * per_thread, x.dtype)
     _dispatch.conv2d.correlate(
-        y, x, weight, bias, plan.offsets, plan.sources, plan.fields, plan.phases, work, per_thread,
-        plan.along_channels, chunk, row_blocks, splits, plan.pass_rows, threads,
+        y, x, weight, bias, plan.offsets, plan.places, plan.sources, plan.fields, plan.panels, plan.phases,
+        work, per_thread, plan.along_channels, chunk, row_blocks, splits, plan.pass_rows, threads,
     )  # fmt: skip
 
 
