@@ -7,8 +7,12 @@ forward, loss, backward, optimiser step, gradients back to zero.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from measure import Peer, machine, turns
@@ -74,11 +78,37 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 32, 64, 256])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--busy", action="store_true", help="beside a busy process on every core")
     parser.add_argument("--json", help="write the rows to this file")
     options = parser.parse_args()
     peer = Peer()
-    about = machine(peer)
+    about = machine(peer) + (", a busy process on every core" if options.busy else "")
     print(about)
+    with contextlib.ExitStack() as stack:
+        if options.busy:
+            for core in os.sched_getaffinity(0):
+                stack.enter_context(busy(core))
+        rows = measure(options, peer)
+    peer.close()
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"machine": about, "rows": rows}, file, indent=1)
+
+
+@contextlib.contextmanager
+def busy(core: int) -> Iterator[None]:
+    """A process that computes without end on one core."""
+    code = f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measure(options: argparse.Namespace, peer: Peer) -> list[dict]:
+    """A row for each network and batch."""
     print(f"{'network':10} {'batch':>5} {'cconv images/s':>15} {'PyTorch images/s':>17} {'ratio':>6}")
     rows = []
     for name in options.networks:
@@ -95,10 +125,7 @@ def main() -> None:
             }
             rows.append(row)
             print(f"{name:10} {batch:5} {row['cconv']:15,.0f} {row['pytorch']:17,.0f} {row['ratio']:6.2f}", flush=True)
-    peer.close()
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": about, "rows": rows}, file, indent=1)
+    return rows
 
 
 if __name__ == "__main__":

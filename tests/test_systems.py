@@ -237,4 +237,4 @@ def test_the_pattern_is_one_line():
 def test_lenet5_learns_mnist(seed):
     train, test = load("mnist")
     model = models.lenet5(rng=seed)
-    assert fit(model, train, test, 20, 64, seed, lr=0.05, weight_decay=5e-4) >= 0.992
+    assert fit(model, train, test, 20, 32, seed, lr=0.03, weight_decay=5e-4) >= 0.992

@@ -332,15 +332,15 @@ def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarra
     cdef int* lp = <int*> cnp.PyArray_DATA(places)
     cdef int* qp = <int*> cnp.PyArray_DATA(sources)
     cdef Geometry* g = <Geometry*> cnp.PyArray_DATA(geometry)
-    cdef Panel* np = <Panel*> cnp.PyArray_DATA(panels)
+    cdef Panel* tp = <Panel*> cnp.PyArray_DATA(panels)
     cdef Phase* fp = <Phase*> cnp.PyArray_DATA(phases)
     cdef Py_ssize_t images = cnp.PyArray_DIM(x, 0)
     with nogil:
         if single:
-            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, op, lp, qp, g, np, fp, <float*> sp, per_thread, along_channels, images,
+            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, op, lp, qp, g, tp, fp, <float*> sp, per_thread, along_channels, images,
                 chunk, row_blocks, splits, pass_rows, threads)
         else:
-            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, op, lp, qp, g, np, fp, <double*> sp, per_thread, along_channels, images,
+            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, op, lp, qp, g, tp, fp, <double*> sp, per_thread, along_channels, images,
                 chunk, row_blocks, splits, pass_rows, threads)
 
 

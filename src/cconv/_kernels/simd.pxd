@@ -16,7 +16,7 @@ cdef extern from *:
     #include <stdint.h>
     #include <string.h>
 
-    #if !defined(__GNUC__)
+    #if !defined(__GNUC__) || defined(CCONV_SCALAR)
       #define CC_BYTES 0
       #define CC_TILE 6
     #elif defined(__AVX512F__)
@@ -284,7 +284,6 @@ cdef extern from *:
     v64 cc_second64(v64 a, v64 b) noexcept nogil
     const int CC_TURN
     const int CC_SECOND
-    const int BYTES "CC_BYTES"
     const int L32 "CC_L32"  # lanes of a register of float ...
     const int L64 "CC_L64"  # ... and of double
     const int TILE "CC_TILE"  # rows of the widest register tile: fills 32 or 16 registers

@@ -9,7 +9,7 @@
 # The tile's sizes are literals at each call, so that the compiler unrolls the loops and keeps `acc` in registers. All of this file is
 # inlined: a kernel wraps `outer_any` and `dot_any` in one function of its own and calls that.
 
-from cconv._kernels.simd cimport BYTES, L32, L64, TILE, at, broadcast, fma, head, real, v32, v64, vec
+from cconv._kernels.simd cimport L32, L64, TILE, at, broadcast, fma, head, real, v32, v64, vec
 
 
 cdef inline void outer_tile(
@@ -116,11 +116,9 @@ cdef extern from *:
       #define CC_DOT_I 1
       #define CC_DOT_J 3
     #endif
-    #define CC_LANE_REGS (CC_BYTES ? 64 / (CC_BYTES + !CC_BYTES) : 16)
     """
     const int DOT_I "CC_DOT_I"
     const int DOT_J "CC_DOT_J"
-    const int LANE_REGS "CC_LANE_REGS"
 
 
 cdef inline void dot_tile(
@@ -133,24 +131,25 @@ cdef inline void dot_tile(
     cdef Py_ssize_t p, _
     cdef int i, j, v, left
     cdef int width = L32 if vec is v32 else L64
+    cdef int registers = LANE_BYTES // (width * (4 if vec is v32 else 8))  # of an accumulator
     cdef const vec* ap
     for i in range(I):
         for j in range(J):
-            for v in range(LANE_REGS):
-                s[(i * J + j) * LANE_REGS + v] = at(acc, i * si + j * sj + v * width)[0]
+            for v in range(registers):
+                s[(i * J + j) * registers + v] = at(acc, i * si + j * sj + v * width)[0]
     for _ in range(rows):
         p = 0
-        while p + LANE_REGS * width <= n:
-            for v in range(LANE_REGS):
+        while p + registers * width <= n:
+            for v in range(registers):
                 for j in range(J):
                     bv[j] = at(b, j * bs + p + v * width)[0]
                 for i in range(I):
                     av = at(a, ao[i] + p + v * width)[0]
                     for j in range(J):
-                        s[(i * J + j) * LANE_REGS + v] = fma(av, bv[j], s[(i * J + j) * LANE_REGS + v])
-            p += LANE_REGS * width
+                        s[(i * J + j) * registers + v] = fma(av, bv[j], s[(i * J + j) * registers + v])
+            p += registers * width
         if p < n:
-            for v in range(LANE_REGS):
+            for v in range(registers):
                 left = max(0, min(width, <int> (n - p - v * width)))
                 for j in range(J):
                     bv[j] = head(at(b, j * bs + p + v * width), left)
@@ -158,13 +157,13 @@ cdef inline void dot_tile(
                     ap = at(a, ao[i] + p + v * width)
                     av = head(ap, left)
                     for j in range(J):
-                        s[(i * J + j) * LANE_REGS + v] = fma(av, bv[j], s[(i * J + j) * LANE_REGS + v])
+                        s[(i * J + j) * registers + v] = fma(av, bv[j], s[(i * J + j) * registers + v])
         a = at(a, a_row)
         b = at(b, b_row)
     for i in range(I):
         for j in range(J):
-            for v in range(LANE_REGS):
-                (<vec*> at(acc, i * si + j * sj + v * width))[0] = s[(i * J + j) * LANE_REGS + v]
+            for v in range(registers):
+                (<vec*> at(acc, i * si + j * sj + v * width))[0] = s[(i * J + j) * registers + v]
 
 
 cdef inline void dot_columns(
