@@ -26,6 +26,7 @@ cnp.import_array()
 cdef enum:
     TERMS = 128  # taps a pass: their packed weights (16 KB) stay in the first-level cache
     POSITIONS = 192  # positions a pass: their sums do too
+    CHANNELS = 16  # channels whose weight gradients are put in place together: a line of the result
     SMALL = 1 << 17  # numbers that one thread copies or adds up before another is awake
 
 
@@ -118,6 +119,10 @@ cdef void pack_block(real* dst, const real* weight, const int* sources, const Ge
     cdef Py_ssize_t t = 0, run, count = min(wide, g.outputs - m0)
     if count < wide:
         clear(dst, panel.terms * wide)
+    if g.output_step == 1:  # a 1x1 filter's weights for neighbouring outputs lie as they are wanted
+        for t in range(panel.terms):
+            copy(dst + t * wide, weight + sources[panel.first + t] + m0, count)
+        return
     while t < panel.terms:
         run = min(g.run, panel.terms - t)
         transpose(weight + sources[panel.first + t] + m0 * g.output_step, g.output_step, count, run, dst + t * wide, wide)
@@ -432,21 +437,26 @@ cdef void outer_task(real* sums, const real* grad_y, const real* x, const int* r
 
 
 cdef void reduce_outer(real* grad_weight, real* sums, const WeightGeometry* g, Py_ssize_t chunks, Py_ssize_t index) noexcept nogil:
-    """The chunks' sums of one group and one channel, added in order and turned to [filter][channel][row][column]."""
+    """The chunks' sums of one group and CHANNELS channels, added in order and turned to [filter][channel][row][column]."""
     cdef Py_ssize_t padded = (g.filters + lanes(sums) - 1) // lanes(sums) * lanes(sums), taps = g.runs * g.run
-    cdef Py_ssize_t kernel = taps // g.channels, group = index // g.channels, channel = index % g.channels
-    cdef Py_ssize_t chunk, k, tap, step = g.channels * padded
-    cdef real* total = sums + (group * taps + channel) * padded
+    cdef Py_ssize_t kernel = taps // g.channels, blocks = (g.channels + CHANNELS - 1) // CHANNELS, group = index // blocks
+    cdef Py_ssize_t first = index % blocks * CHANNELS, count = min(<Py_ssize_t> CHANNELS, g.channels - first)
+    cdef Py_ssize_t chunk, k, c, tap, step = g.channels * padded
+    cdef real* total = sums + (group * taps + first) * padded
     cdef const real* part
     for chunk in range(1, chunks):
-        part = total + chunk * g.groups * taps * padded
         for tap in range(kernel):
-            for k in range(padded):
-                total[tap * step + k] += part[tap * step + k]
-    grad_weight += group * g.filters * taps + channel * kernel
-    for k in range(g.filters):
-        for tap in range(kernel):
-            grad_weight[k * taps + tap] = total[tap * step + k]
+            part = total + chunk * g.groups * taps * padded + tap * step
+            for k in range(count * padded):
+                total[tap * step + k] += part[k]
+    grad_weight += group * g.filters * taps + first * kernel
+    if kernel == 1:
+        transpose(total, padded, count, g.filters, grad_weight, taps)
+        return
+    for c in range(count):
+        for k in range(g.filters):
+            for tap in range(kernel):
+                grad_weight[k * taps + c * kernel + tap] = total[tap * step + c * padded + k]
 
 
 cdef void run_outer(real* grad_weight, const real* grad_y, const real* x, const int* run_offsets, const int* positions, const WeightGeometry* g,
@@ -455,7 +465,7 @@ cdef void run_outer(real* grad_weight, const real* grad_y, const real* x, const 
     cdef real* buffers = scratch + chunks * g.groups * g.runs * g.run * padded
     for i in prange(chunks * g.groups * splits, num_threads=threads, schedule="dynamic"):
         outer_task(scratch, grad_y, x, run_offsets, positions, g, buffers + threadid() * per_thread, images, chunks, splits, i)
-    for i in prange(g.groups * g.channels, num_threads=threads if chunks * g.groups * g.runs * g.run * padded > SMALL else 1, schedule="static"):
+    for i in prange(g.groups * ((g.channels + CHANNELS - 1) // CHANNELS), num_threads=threads if chunks * g.groups * g.runs * g.run * padded > SMALL else 1, schedule="static"):
         reduce_outer(grad_weight, scratch, g, chunks, i)
 
 
