@@ -39,7 +39,7 @@ def main():
     model = models.lenet5()
     # Nesterov's momentum with a rate that falls along a cosine ends at fewer errors than Adam does on these sets.
     # Smaller batches have noisier gradients: with the full rate some runs would diverge.
-    lr = 0.05 * min(1, args.batch_size / 64)
+    lr = 0.03 * min(1, args.batch_size / 32)
     optimizer = optim.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = optim.CosineAnnealingLR(optimizer, epochs)
     trainer = cconv.Trainer(model, nn.CrossEntropyLoss(), optimizer, schedule=schedule, seed=args.seed)
@@ -62,7 +62,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=SETS, default="digits")
     parser.add_argument("--epochs", type=int, help="default: 40 for the 8x8 digits, 20 for the larger sets")
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for the picture and the weights")
     return parser.parse_args()
