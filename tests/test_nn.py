@@ -715,3 +715,36 @@ def test_agrees_with_torch(name):
     for (path, p), (peer_path, peer_p) in zip(layer.named_parameters(), peer.named_parameters(), strict=True):
         assert path == peer_path
         close(p.grad, peer_p.grad)
+
+
+class Forgetful(nn.Layer):
+    def forward(self, x, train=True):
+        return 2 * x
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x: Forgetful()(x),
+        lambda x: nn.Sequential(Forgetful(), nn.ReLU())(x),
+        lambda x: nn.Sequential(Forgetful()).forward(x),
+        lambda x: gradcheck(Forgetful(), x),
+    ],
+)
+def test_a_layer_that_forgets_its_backward_is_told(use):
+    # Two images unpack into two values: the second must not pass for a closure.
+    with pytest.raises(TypeError, match=r"Forgetful: forward must return \(y, backward\).*got ndarray"):
+        use(np.ones((2, 3)))
+
+
+def test_an_array_does_not_replace_a_parameter():
+    layer = nn.Linear(3, 2)
+    with pytest.raises(TypeError, match=r"Linear: weight is a Parameter.*use weight\.value = "):
+        layer.weight = np.zeros((2, 3))
+    assert len(layer.parameters()) == 2
+
+
+@pytest.mark.parametrize("name", ["train", "eval"])
+def test_a_mode_flag_is_explained(name):
+    with pytest.raises(AttributeError, match="the call decides the mode"):
+        getattr(nn.ReLU(), name)()

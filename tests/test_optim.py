@@ -152,7 +152,7 @@ def test_divergence_is_silent_and_not_hidden():
         (lambda p: optim.SGD([p.value], lr=0.1), TypeError, "SGD: parameters must be Parameters, got a ndarray"),
         (lambda p: optim.SGD(p, lr=0.1), TypeError, "SGD: parameters must be Parameters, got Parameter"),
         (lambda p: optim.SGD([p], lr=-0.1), ValueError, "SGD: lr must be at least 0, got -0.1"),
-        (lambda p: optim.SGD([p], lr=np.nan), ValueError, "SGD: lr must be at least 0, got nan"),
+        (lambda p: optim.SGD([p], lr=np.nan), ValueError, "SGD: lr must be finite, got nan"),
         (lambda p: optim.SGD([p], lr="fast"), TypeError, "SGD: lr must be a number, got 'fast'"),
         (lambda p: optim.SGD([p], lr=1, momentum=-1), ValueError, "SGD: momentum must be at least 0, got -1"),
         (lambda p: optim.SGD([p], lr=1, weight_decay=-1), ValueError, "SGD: weight_decay must be at least 0, got -1"),
@@ -352,3 +352,32 @@ def test_clipping_large_and_non_finite_gradients():
     assert np.isnan(p.grad[0]) and p.grad[1] == 0
     p.grad[...] = [np.nan, 1]
     assert np.isnan(optim.clip_grad_norm([p], 1)) and np.isnan(p.grad).all()
+
+
+@pytest.mark.parametrize("lr", ["0.1", True, None])
+def test_a_rate_that_is_no_number_is_refused(lr):
+    with pytest.raises(TypeError, match="SGD: lr must be a number, got"):
+        optim.SGD([Parameter(np.zeros(2))], lr=lr)
+
+
+def test_an_infinite_rate_must_be_finite():
+    with pytest.raises(ValueError, match="SGD: lr must be finite, got inf"):
+        optim.SGD([Parameter(np.zeros(2))], lr=float("inf"))
+
+
+class Own:
+    def __init__(self, value, grad):
+        self.value, self.grad = value, grad
+
+
+@pytest.mark.parametrize(
+    ("value", "grad", "error", "message"),
+    [
+        (np.zeros((4, 4))[:, :2], np.zeros((4, 2)), TypeError, "value must be a C-contiguous"),
+        (np.zeros(3), np.zeros(3, np.float32), ValueError, r"grad is float32 \(3,\), its value float64 \(3,\)"),
+        (np.broadcast_to(np.zeros(()), (1,)), np.zeros(1), ValueError, "value is read-only"),
+    ],
+)
+def test_a_parameter_that_kernels_cannot_update_is_refused(value, grad, error, message):
+    with pytest.raises(error, match=message):
+        optim.SGD([Own(value, grad)], lr=0.1)

@@ -248,3 +248,10 @@ class TestReplacing:
         assert_same(model().load(target), model(1))
         (tmp_path / "plain").write_bytes(b"")
         assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_saving_into_no_folder_names_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder to save in"):
+        nn.Linear(2, 1).save(tmp_path / "missing" / "a.safetensors")
+    with pytest.raises(IsADirectoryError, match="a folder, not a file"):
+        nn.Linear(2, 1).save(tmp_path)

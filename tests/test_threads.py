@@ -49,9 +49,9 @@ def test_the_environment_decides():
     assert python(ASK, OMP_NUM_THREADS="") == f"{_threads._available()} from the CPUs this process may use"
 
 
-@pytest.mark.parametrize("value", ["0", "-2", "two", "1.5"])
+@pytest.mark.parametrize("value", ["0", "-2", "two", "1.5", "99999"])
 def test_a_wrong_number_in_the_environment_is_named(value):
-    message = f"ValueError: CCONV_NUM_THREADS must be a whole number of at least 1, got '{value}'"
+    message = f"ValueError: CCONV_NUM_THREADS must be a whole number in 1..1024, got '{value}'"
     assert python(ASK, CCONV_NUM_THREADS=value) == message
 
 
@@ -150,3 +150,8 @@ print("child ended with", os.waitstatus_to_exitcode(status))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_forked_child_computes_the_same_bits():
     assert python(FORK) == "child ended with 0"
+
+
+def test_more_threads_than_a_process_could_start_are_refused():
+    with pytest.raises(ValueError, match="n must be at most 1024, got 1000000000"):
+        _threads.set_num_threads(10**9)

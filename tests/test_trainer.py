@@ -455,3 +455,9 @@ def test_tqdm_is_imported_for_a_bar_only():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.splitlines()[-1] == "False" and len(found.splitlines()) == 2
+
+
+def test_an_optimizer_of_another_model_is_refused():
+    mine, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    with pytest.raises(ValueError, match=r"none of the optimizer's parameters is the model's"):
+        cconv.Trainer(mine, nn.CrossEntropyLoss(), optim.SGD(other.parameters(), lr=0.1))

@@ -197,15 +197,21 @@ def _match_features(where: str, x: np.ndarray, weight: np.ndarray) -> None:
 
 def max_pool2d(where: str, x, kernel_size, stride, padding, dilation, ceil_mode) -> Pool2d:
     """Clean arguments of max_pool2d; `stride` None means `kernel_size`."""
+    pool = _pool2d(where, x, kernel_size, stride, padding, dilation, ceil_mode)
+    # A place in a window is counted in a number of x's type, of which float32 holds no more.
+    (kernel_h, kernel_w), (dilation_h, dilation_w) = pool.kernel, pool.dilation
+    if (kernel_h - 1) * dilation_h * pool.x.shape[3] + (kernel_w - 1) * dilation_w >= 2**24:
+        raise ValueError(f"{where}: a window of {pool.kernel} in rows of {pool.x.shape[3]} spans over 2**24 places")
+    return pool
+
+
+def _pool2d(where: str, x, kernel_size, stride, padding, dilation, ceil_mode) -> Pool2d:
     x = real(where, "x", x, 4)
     kernel = pair(where, "kernel_size", kernel_size)
     stride = kernel if stride is None else pair(where, "stride", stride)
     dilation = pair(where, "dilation", dilation)
     padding = padding_pairs(where, padding, kernel, stride, dilation)
     output_size = pool_output(where, (x.shape[2], x.shape[3]), kernel, stride, padding, dilation, ceil_mode)
-    # A place in a window is counted in a number of x's type, of which float32 holds no more.
-    if (kernel[0] - 1) * dilation[0] * x.shape[3] + (kernel[1] - 1) * dilation[1] >= 2**24:
-        raise ValueError(f"{where}: a window of {kernel} in rows of {x.shape[3]} spans over 2**24 places")
     return Pool2d(x, kernel, stride, padding, dilation, output_size)
 
 
@@ -230,7 +236,7 @@ def max_pool2d_backward(where: str, grad_y, indices, x_shape) -> MaxPool2dBackwa
 
 def avg_pool2d(where: str, x, kernel_size, stride, padding, ceil_mode) -> Pool2d:
     """Clean arguments of avg_pool2d; `stride` None means `kernel_size`."""
-    return max_pool2d(where, x, kernel_size, stride, padding, 1, ceil_mode)
+    return _pool2d(where, x, kernel_size, stride, padding, 1, ceil_mode)
 
 
 def avg_pool2d_backward(where: str, grad_y, x_shape, kernel_size, stride, padding, ceil_mode) -> AvgPool2dBackward:

@@ -70,10 +70,12 @@ def choice(where: str, name: str, value, allowed: tuple[str, ...]) -> str:
 def number(where: str, name: str, value, minimum: float = -math.inf, *, above: bool = False) -> float:
     """`value` as a finite float of at least `minimum` (more than it, if `above`), else TypeError or ValueError."""
     try:
-        result = float(value)
+        result = math.nan if isinstance(value, (str, bytes, bool)) else float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{where}: {name} must be a number, got {value!r}") from None
+        result = math.nan
+    if result != result and not isinstance(value, (float, np.floating)):
+        raise TypeError(f"{where}: {name} must be a number, got {value!r}")
     if not math.isfinite(result) or result < minimum or (above and result == minimum):
-        rule = "finite" if minimum == -math.inf else f"{'more than' if above else 'at least'} {minimum:g}"
+        rule = "finite" if not math.isfinite(result) else f"{'more than' if above else 'at least'} {minimum:g}"
         raise ValueError(f"{where}: {name} must be {rule}, got {value!r}")
     return result

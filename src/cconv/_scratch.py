@@ -6,6 +6,8 @@ import threading
 
 import numpy as np
 
+from ._kernels import memory
+
 # A thread keeps at most this much between calls; larger requests are served and let go.
 KEPT_BYTES = 64 << 20
 _ALIGNMENT = 64  # a cache line, and the widest register
@@ -18,7 +20,11 @@ def scratch(count: int, dtype: np.dtype) -> np.ndarray:
     size = count * dtype.itemsize
     kept = getattr(_local, "buffer", None)
     if kept is None or kept.size < size:
-        raw = np.empty(size + _ALIGNMENT, np.uint8)
+        try:
+            raw = np.empty(size + _ALIGNMENT, np.uint8)
+        except MemoryError:
+            memory.release()
+            raw = np.empty(size + _ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % _ALIGNMENT
         kept = raw[start : start + size]
         if size <= KEPT_BYTES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, Protocol
@@ -95,6 +96,8 @@ def load(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
         raise FormatError(f"{path}: not a safetensors file, or damaged: {error}") from error
     except (TypeError, AttributeError) as error:
         raise FormatError(f"{path}: holds a dtype that NumPy does not have: {error}") from error
+    except ValueError as error:
+        raise FormatError(f"{path}: holds a tensor that NumPy cannot: {error}") from error
 
 
 @contextlib.contextmanager
@@ -106,6 +109,10 @@ def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     # A link stays a link: what it points to is replaced.
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "no such folder to save in", folder)
+    if os.path.isdir(target):
+        raise IsADirectoryError(errno.EISDIR, "a folder, not a file to save to", target)
     temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:

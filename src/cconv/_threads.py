@@ -11,6 +11,9 @@ from ._shapes import whole
 # Fewer multiply-adds (or comparable steps) than this a thread are done sooner by one thread than by waking another.
 WORK_A_THREAD = 200_000
 
+# OpenMP ends the process where it cannot start the threads it is asked for.
+MOST_THREADS = 1024
+
 
 def _cgroup_limit() -> float:
     """CPUs that the control group grants (v2, then v1); infinite where none is set."""
@@ -39,10 +42,10 @@ def _initial() -> tuple[int, str]:
         # OMP_NUM_THREADS may list a number for each nesting level.
         value = os.environ.get(name, "").split(",")[0].strip()
         if value:
-            if value.isdigit() and int(value) > 0:
+            if value.isdigit() and 0 < int(value) <= MOST_THREADS:
                 return int(value), name
             if name == "CCONV_NUM_THREADS":
-                raise ValueError(f"CCONV_NUM_THREADS must be a whole number of at least 1, got {value!r}")
+                raise ValueError(f"CCONV_NUM_THREADS must be a whole number in 1..{MOST_THREADS}, got {value!r}")
     return _available(), "the CPUs this process may use"
 
 
@@ -66,7 +69,10 @@ def get_num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Let calls use up to `n` threads. Results do not depend on it, to the bit."""
     global _threads, source
-    _threads, source = whole("set_num_threads", "n", n, 1), "set_num_threads"
+    n = whole("set_num_threads", "n", n, 1)
+    if n > MOST_THREADS:
+        raise ValueError(f"set_num_threads: n must be at most {MOST_THREADS}, got {n}")
+    _threads, source = n, "set_num_threads"
 
 
 def threads_for(work: float) -> int:

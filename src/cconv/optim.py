@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import _dispatch
-from ._checks import number
+from ._checks import number, real
 from ._shapes import whole
 from ._threads import threads_for
 
@@ -293,6 +293,21 @@ def clip_grad_norm(parameters: Iterable[Any], max_norm: float) -> float:
     return norm
 
 
+def _check_arrays(where: str, parameter: Any) -> None:
+    """Kernels update in place, and read and write arrays as they lie: a parameter of one's own must have such."""
+    value, grad = parameter.value, parameter.grad
+    for name, array in (("value", value), ("grad", grad)):
+        if not isinstance(array, np.ndarray) or real(where, name, array) is not array:
+            raise TypeError(f"{where}: a parameter's {name} must be a C-contiguous, aligned array, got {array!r}")
+    if not value.flags.writeable:
+        raise ValueError(f"{where}: a parameter's value is read-only")
+    if grad.shape != value.shape or grad.dtype != value.dtype:
+        raise ValueError(
+            f"{where}: a parameter's grad is {grad.dtype} {grad.shape}, its value {value.dtype} {value.shape}: "
+            "they must be alike"
+        )
+
+
 def _parameters(where: str, parameters: Any) -> list[Any]:
     if hasattr(parameters, "parameters"):
         raise TypeError(f"{where}: parameters is a {type(parameters).__name__}: give its .parameters()")
@@ -303,6 +318,7 @@ def _parameters(where: str, parameters: Any) -> list[Any]:
     for parameter in listed:
         if not (hasattr(parameter, "value") and hasattr(parameter, "grad")):
             raise TypeError(f"{where}: parameters must be Parameters, got a {type(parameter).__name__}")
+        _check_arrays(where, parameter)
     if len({id(parameter) for parameter in listed}) < len(listed):
         raise ValueError(f"{where}: parameters lists a parameter twice")
     return listed

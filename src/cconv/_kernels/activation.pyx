@@ -6,7 +6,7 @@
 from cython.parallel cimport prange
 cimport numpy as cnp
 
-from cconv._kernels cimport vmath
+cimport cconv._kernels.vmath as vmath
 from cconv._kernels.simd cimport L32, L64, at, head, put, real, splat, v32, v64, vec, where_gt, where_le
 
 cnp.import_array()

@@ -7,7 +7,7 @@ from cython.parallel cimport prange
 from libc.math cimport INFINITY, log
 cimport numpy as cnp
 
-from cconv._kernels cimport vmath
+cimport cconv._kernels.vmath as vmath
 from cconv._kernels.simd cimport L32, L64, at, head, real, splat, v32, v64, vec
 
 cnp.import_array()

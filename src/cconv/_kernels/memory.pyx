@@ -45,6 +45,7 @@ cdef struct Header:
 cdef Header* kept[CLASSES]
 cdef size_t kept_bytes = 0
 cdef size_t limit = 256 << 20
+cdef int turn = 0  # the size class that `shrink` freed from last
 memset(kept, 0, sizeof(kept))
 
 
@@ -59,6 +60,23 @@ cdef Py_ssize_t size_class(size_t size, size_t* rounded) noexcept:
     step = (size - base + width - 1) // width if size > base else 0
     rounded[0] = base + step * width
     return doubling * STEPS + step
+
+
+cdef void shrink(size_t target) noexcept:
+    """Free kept blocks until they take at most `target` bytes, in turns over the sizes: those in use come back."""
+    global kept_bytes, turn
+    cdef Header* header
+    cdef int idle = 0
+    while kept_bytes > target and idle < CLASSES:
+        turn = (turn + 1) % CLASSES
+        header = kept[turn]
+        if header == NULL:
+            idle += 1
+        else:
+            idle = 0
+            kept[turn] = header.next
+            kept_bytes -= header.size
+            free(header.raw)
 
 
 cdef void* take(void* ctx, size_t size) noexcept:
@@ -80,6 +98,9 @@ cdef void* take(void* ctx, size_t size) noexcept:
     if rounded > <size_t> -1 - 2 * ALIGNMENT:
         return NULL
     raw = malloc(rounded + 2 * ALIGNMENT)
+    if raw == NULL:
+        shrink(0)
+        raw = malloc(rounded + 2 * ALIGNMENT)
     if raw == NULL:
         return NULL
     data = (<uintptr_t> raw + sizeof(Header) + ALIGNMENT - 1) & ~<uintptr_t> (ALIGNMENT - 1)
@@ -104,7 +125,10 @@ cdef void give(void* ctx, void* data, size_t size) noexcept:
     if data == NULL:
         return
     header = <Header*> data - 1
-    if header.kind >= 0 and kept_bytes + header.size <= limit:
+    if header.kind >= 0 and header.size <= limit:
+        # The newest is wanted soonest; sizes that nobody asks for again make room.
+        if kept_bytes + header.size > limit:
+            shrink(limit - header.size)
         header.next = kept[header.kind]
         kept[header.kind] = header
         kept_bytes += header.size
@@ -138,14 +162,14 @@ def empty(shape, dtype):
 
 def keep_at_most(Py_ssize_t size):
     """Keep at most `size` bytes of freed blocks from now on, and free the rest; returns the bytes still kept."""
-    global limit, kept_bytes
-    cdef Py_ssize_t kind
-    cdef Header* header
+    global limit
+    if size < 0:
+        raise ValueError(f"keep_at_most: size must be at least 0, got {size}")
     limit = size
-    for kind in range(CLASSES):
-        while kept_bytes > limit and kept[kind] != NULL:
-            header = kept[kind]
-            kept[kind] = header.next
-            kept_bytes -= header.size
-            free(header.raw)
+    shrink(limit)
     return kept_bytes
+
+
+def release():
+    """Free all kept blocks."""
+    shrink(0)

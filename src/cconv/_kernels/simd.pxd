@@ -16,7 +16,7 @@ cdef extern from *:
     #include <stdint.h>
     #include <string.h>
 
-    #if !defined(__GNUC__) || defined(CCONV_SCALAR)
+    #if !(defined(__GNUC__) || defined(__clang__)) || defined(CCONV_SCALAR)
       #define CC_BYTES 0
       #define CC_TILE 6
     #elif defined(__AVX512F__)

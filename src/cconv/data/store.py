@@ -13,8 +13,8 @@ import io
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .._checks import FormatError
 from .streams import read_up_to, unzipped
@@ -25,8 +25,7 @@ _CHUNK = 1 << 16
 _SLACK = 1 << 22  # a download may be larger than its file by this: a zip archive holds a few others
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """A file by its name, its folder (one a data set), and its unzipped content. A URL that ends in ``.zip``
     is an archive that holds the file under its name; any other gives the file, plain or gzip."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from .._checks import number
 from .._random import generator
 from .._shapes import whole
-from ..nn.layer import Buffer, Layer, Parameter
+from ..nn.layer import Buffer, Layer, Parameter, pair_of
 from ..nn.loss import Loss
 from .report import ArrayCheck, Entry, GradcheckReport
 
@@ -102,7 +102,7 @@ def gradcheck(
         parameters = double.named_parameters()
 
         def forward(x: np.ndarray) -> tuple[Any, Callable[..., Any]]:
-            return double.forward(x, train)
+            return pair_of(double, double.forward(x, train))
 
     y = _output(layer, forward, x)
     projection = rng.standard_normal(y.shape)

@@ -221,12 +221,15 @@ def forward(shape: Shape, machine: Machine) -> Correlation:
 
 
 @lru_cache(KEPT_PLANS)
-def input_gradient(shape: Shape, machine: Machine) -> Correlation:
+def input_gradient(shape: Shape, machine: Machine, exact: bool = False) -> Correlation:
     """Plan of grad_x: outputs (h, w) with one remainder modulo the stride form a phase, fed by the taps that reach it.
 
     With h + top = r*dilation + oh*stride, the taps r of remainder a are those where a + top - r*dilation is a multiple
     of the stride; the quotient is the shift of oh. No zero of a stride-expanded grad_y is ever multiplied, and where
     the rows around grad_y would take much of the work, outputs leave out the taps that read nothing else.
+
+    `exact` leaves out all taps that read only around grad_y, by rows and by columns: an infinite weight times such a
+    zero would be NaN. For finite weights it makes no difference but in speed.
     """
     (sh, sw), (dh, dw), (kh, kw) = shape.stride, shape.dilation, shape.kernel
     (top, _), (left, _) = shape.padding
@@ -245,14 +248,15 @@ def input_gradient(shape: Shape, machine: Machine) -> Correlation:
     for a, (count_h, taps_h, shift_h) in enumerate(phase_rows):
         for b, (count_w, taps_w, shift_w) in enumerate(phase_columns):
             place = np.arange(filters * taps_h.size * taps_w.size).reshape(filters, taps_h.size, taps_w.size)
-            for begin, end, used in _row_classes(count_h, shift_h, oh):
-                offset = (k * rows + (shift_h[used] + before_h)[:, None]) * columns + shift_w + before_w
-                start = a * shape.width + b
-                phases.append(
-                    Phase(first, offset.size, len(panels), begin, end, count_w, start, sh * shape.width, sw)
-                )  # fmt: skip
-                offsets.append(offset.ravel())
-                places.append(place[:, used].ravel())
+            row_classes = _classes(count_h, shift_h, oh, 0.0 if exact else WASTED_ROWS)
+            column_classes = _classes(count_w, shift_w, ow, 0.0 if exact else 1.0)
+            for (begin, end, used), (left_end, right_end, used_w) in itertools.product(row_classes, column_classes):
+                offset = (k * rows + (shift_h[used] + before_h)[:, None]) * columns + shift_w[used_w] + before_w
+                start = a * shape.width + b + left_end * sw
+                wide = right_end - left_end
+                phases.append(Phase(first, offset.size, len(panels), begin, end, wide, start, sh * shape.width, sw))
+                offsets.append(offset.ravel() + left_end)
+                places.append(place[:, used][:, :, used_w].ravel())
                 first += offset.size
             sources.append(((k * channels * kh + taps_h[:, None]) * kw + taps_w).ravel())
             panels.append((packed, place.size))
@@ -283,11 +287,11 @@ def input_gradient(shape: Shape, machine: Machine) -> Correlation:
 WASTED_ROWS = 0.12  # share of taps in the rows around grad_y from which on they are left out
 
 
-def _row_classes(count: int, shifts: np.ndarray, size: int) -> list[tuple[int, int, np.ndarray]]:
-    """Stretches (begin, end) of outputs that share the taps (mask) which reach a row of grad_y."""
+def _classes(count: int, shifts: np.ndarray, size: int, wasted: float) -> list[tuple[int, int, np.ndarray]]:
+    """Stretches (begin, end) of outputs that share the taps (mask) which reach grad_y; all taps if few do not."""
     row = np.arange(count)[:, None] + shifts
     used = (row >= 0) & (row < size)
-    if used.size == 0 or used.mean() >= 1 - WASTED_ROWS:
+    if used.size == 0 or used.mean() >= 1 - wasted:
         return [(0, count, np.ones(shifts.size, bool))]
     changes = [0, *(np.flatnonzero((used[1:] != used[:-1]).any(1)) + 1).tolist(), count]
     return [(begin, end, used[begin]) for begin, end in itertools.pairwise(changes)]

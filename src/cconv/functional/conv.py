@@ -80,7 +80,12 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     if a.needs[0]:
         grad_x = empty(a.x.shape, a.x.dtype)
         _correlate(
-            plans.input_gradient(shape, _machine(a.x.dtype)), shape.multiply_adds, a.grad_y, a.weight, None, grad_x
+            plans.input_gradient(shape, _machine(a.x.dtype), not _finite(a.weight)),
+            shape.multiply_adds,
+            a.grad_y,
+            a.weight,
+            None,
+            grad_x,
         )
     if a.needs[1]:
         grad_weight = _weight_gradient(shape, a.grad_y, a.x, a.weight)
@@ -105,6 +110,12 @@ def _machine(dtype: np.dtype) -> plans.Machine:
         single, double, positions = _dispatch.conv2d.constants()
         _machines[key] = plans.Machine(single if dtype == np.float32 else double, positions)
     return _machines[key]
+
+
+@np.errstate(all="ignore")
+def _finite(weight: np.ndarray) -> bool:
+    """Whether no number is infinite or NaN; False, too, where their sum overflows."""
+    return bool(np.isfinite(np.add.reduce(weight, axis=None)))
 
 
 def _correlate(plan: plans.Correlation, multiply_adds: int, x, weight, bias, y) -> None:

@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 
 from ._errors import locate
-from .layer import Backward, Layer
+from .layer import Backward, Layer, pair_of
 
 
 class Sequential(Layer):
@@ -36,7 +36,7 @@ class Sequential(Layer):
         y = x
         try:
             for layer in layers:
-                y, backward_layer = layer.forward(y, train)
+                y, backward_layer = pair_of(layer, layer.forward(y, train))
                 backwards.append(backward_layer)
         except Exception as error:
             self._locate(error, len(backwards), np.shape(x))

@@ -139,6 +139,14 @@ class Backward:
         return run(grad_y, need_x)
 
 
+def pair_of(layer: Any, result: Any) -> tuple[Any, Callable[..., Any]]:
+    """What `forward` of a layer returned, if it is (y, backward): a layer of one's own may forget the second."""
+    if type(result) is tuple and len(result) == 2:
+        return result
+    got = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+    raise TypeError(f"{type(layer).__name__}: forward must return (y, backward), got {got}")
+
+
 class Layer:
     """Base of all layers.
 
@@ -179,7 +187,20 @@ class Layer:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Predict: the output in inference behaviour, keeping nothing."""
-        return self.forward(x, train=False)[0]
+        return pair_of(self, self.forward(x, train=False))[0]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        present = self.__dict__.get(name)
+        if isinstance(present, (Parameter, Buffer)) and isinstance(value, np.ndarray):
+            kind, held = type(self).__name__, type(present).__name__
+            raise TypeError(f"{kind}: {name} is a {held}, which an array cannot replace: use {name}.value = ...")
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        hint = ""
+        if name in ("train", "eval"):
+            hint = ": the call decides the mode, model(x) predicts and model.forward(x) trains"
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def named_layers(self) -> list[tuple[str, Layer]]:
         """(path, layer) of this layer (path "") and of all within, each once, parents first."""

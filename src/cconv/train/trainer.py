@@ -77,6 +77,12 @@ class Trainer:
         _check_has("optimizer", optimizer, "step", "zero_grad")
         if schedule is not None:
             _check_has("schedule", schedule, "step")
+        if hasattr(model, "parameters") and hasattr(optimizer, "parameters"):
+            trained = {id(parameter) for parameter in optimizer.parameters}
+            if trained.isdisjoint(map(id, model.parameters())):
+                raise ValueError(
+                    "Trainer: none of the optimizer's parameters is the model's: make it of model.parameters()"
+                )
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -250,7 +256,8 @@ def _arrays(where: str, name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
     elif isinstance(data, (tuple, list)) and len(data) == 2:
         x, y = np.asanyarray(data[0]), np.asanyarray(data[1])
     else:
-        raise TypeError(f"{where}: {name} must be a Dataset or (x, y), got {type(data).__name__}")
+        hint = ": give the pair, fit((x, y))" if isinstance(data, np.ndarray) and name == "train" else ""
+        raise TypeError(f"{where}: {name} must be a Dataset or (x, y), got {type(data).__name__}{hint}")
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"{where}: {name} has x {x.shape} and y {y.shape}, which must have the same length")
     if not len(x):
