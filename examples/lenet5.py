@@ -69,7 +69,7 @@ def arguments():
 
 
 def as_28x28(part):
-    """An 8x8 digit at LeNet-5's own size, each pixel as 3x3 within a border of 2: half the errors of 8x8 as it is."""
+    """An 8x8 digit at LeNet-5's own size, each pixel as 3x3 within a border of 2: fewer errors than 8x8 as it is."""
     if part.x.shape[2:] == (28, 28):
         return part
     large = part.x.repeat(3, axis=2).repeat(3, axis=3)

@@ -8,11 +8,9 @@ whatever their gzip header.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +74,8 @@ def load(file: File) -> bytearray:
 def _checked(source: io.IOBase, name: str | os.PathLike, file: File) -> bytearray:
     with unzipped(source, name) as stream:  # type: ignore[arg-type]
         data = read_up_to(stream, file.size + 1)
+    import hashlib  # here, as it takes longer than the rest of this module
+
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
         size = f"over {file.size}" if len(data) > file.size else f"{len(data)}"
@@ -145,6 +145,8 @@ def _fetch(url: str, file: File) -> io.BytesIO:
 
 def _write(target: Path, data: bytearray) -> None:
     """Write through a temporary file in the same folder, so that no reader ever meets half a file."""
+    import tempfile
+
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with open(descriptor, "wb") as stream:

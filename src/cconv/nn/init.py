@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from .._random import generator
 from .layer import Parameter
 
 Target = TypeVar("Target", Parameter, np.ndarray)
-Rng = np.random.Generator | int | None
+# In quotes: evaluated, it would import numpy.random with cconv.
+Rng: TypeAlias = "np.random.Generator | int | None"
 
 
 def fan(shape: Sequence[int]) -> tuple[int, int]:
