@@ -70,11 +70,11 @@ def choice(where: str, name: str, value, allowed: tuple[str, ...]) -> str:
 def number(where: str, name: str, value, minimum: float = -math.inf, *, above: bool = False) -> float:
     """`value` as a finite float of at least `minimum` (more than it, if `above`), else TypeError or ValueError."""
     try:
-        result = math.nan if isinstance(value, (str, bytes, bool)) else float(value)
+        if isinstance(value, (str, bytes, bool)):  # float() would take them
+            raise TypeError
+        result = float(value)
     except (TypeError, ValueError):
-        result = math.nan
-    if result != result and not isinstance(value, (float, np.floating)):
-        raise TypeError(f"{where}: {name} must be a number, got {value!r}")
+        raise TypeError(f"{where}: {name} must be a number, got {value!r}") from None
     if not math.isfinite(result) or result < minimum or (above and result == minimum):
         rule = "finite" if not math.isfinite(result) else f"{'more than' if above else 'at least'} {minimum:g}"
         raise ValueError(f"{where}: {name} must be {rule}, got {value!r}")

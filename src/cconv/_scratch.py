@@ -6,11 +6,10 @@ import threading
 
 import numpy as np
 
-from ._kernels import memory
+from ._kernels.memory import empty
 
 # A thread keeps at most this much between calls; larger requests are served and let go.
 KEPT_BYTES = 64 << 20
-_ALIGNMENT = 64  # a cache line, and the widest register
 
 _local = threading.local()
 
@@ -20,13 +19,7 @@ def scratch(count: int, dtype: np.dtype) -> np.ndarray:
     size = count * dtype.itemsize
     kept = getattr(_local, "buffer", None)
     if kept is None or kept.size < size:
-        try:
-            raw = np.empty(size + _ALIGNMENT, np.uint8)
-        except MemoryError:
-            memory.release()
-            raw = np.empty(size + _ALIGNMENT, np.uint8)
-        start = -raw.ctypes.data % _ALIGNMENT
-        kept = raw[start : start + size]
+        kept = empty(size, np.uint8)
         if size <= KEPT_BYTES:
             _local.buffer = kept
     return kept[:size].view(dtype)

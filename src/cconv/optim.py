@@ -37,6 +37,8 @@ class Optimizer:
         self.parameters = _parameters(type(self).__name__, parameters)
         if not self.parameters:
             raise ValueError(f"{type(self).__name__}: parameters is empty")
+        for parameter in self.parameters:
+            _check_arrays(type(self).__name__, parameter)
         self.lr = lr
         self._state: list[_State] = [{} for _ in self.parameters]
 
@@ -318,7 +320,6 @@ def _parameters(where: str, parameters: Any) -> list[Any]:
     for parameter in listed:
         if not (hasattr(parameter, "value") and hasattr(parameter, "grad")):
             raise TypeError(f"{where}: parameters must be Parameters, got a {type(parameter).__name__}")
-        _check_arrays(where, parameter)
     if len({id(parameter) for parameter in listed}) < len(listed):
         raise ValueError(f"{where}: parameters lists a parameter twice")
     return listed

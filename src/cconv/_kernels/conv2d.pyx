@@ -147,7 +147,8 @@ cdef void put_channels(real* y, const real* acc, Py_ssize_t wide, const Geometry
                     dst[j * phase.column] = acc[((row - r0) * n + j) * wide + m]
 
 
-cdef void channels_pass(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places, const Geometry* g, const Phase* phase,
+cdef void channels_pass(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places,
+                        const Geometry* g, const Phase* phase,
                         Py_ssize_t m0, Py_ssize_t wide, int J, real* acc, Py_ssize_t r0, Py_ssize_t r1, Py_ssize_t c0, Py_ssize_t c1) noexcept nogil:
     """Outputs m0 .. m0+wide-1 at rows r0..r1-1, columns c0..c1-1 of one phase."""
     cdef int steps[TERMS]
@@ -172,7 +173,8 @@ cdef void channels_pass(real* y, const real* x, const real* packed, const real* 
     put_channels(y + m0 * g.out_plane, acc, wide, g, phase, count, r0, r1, c0, c1)
 
 
-cdef void channels_rows(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places, const Geometry* g, const Phase* phase,
+cdef void channels_rows(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places,
+                        const Geometry* g, const Phase* phase,
                         Py_ssize_t m0, Py_ssize_t wide, int J, real* acc, Py_ssize_t i0, Py_ssize_t i1) noexcept nogil:
     """Rows i0..i1-1 in passes of about POSITIONS positions."""
     cdef Py_ssize_t r = i0, c, rows, columns
@@ -190,7 +192,8 @@ cdef void channels_rows(real* y, const real* x, const real* packed, const real* 
 # --- vectors along positions --------------------------------------------------------------------------------
 
 
-cdef void positions_pass(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places, const Geometry* g, const Phase* phase,
+cdef void positions_pass(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places,
+                         const Geometry* g, const Phase* phase,
                          real* acc, Py_ssize_t r0, Py_ssize_t r1) noexcept nogil:
     """All outputs at rows r0..r1-1. Positions run on over row ends: the columns between rows are computed and dropped."""
     cdef int steps[TERMS]
@@ -241,7 +244,8 @@ cdef Py_ssize_t padded_outputs(const real* kind, const Geometry* g, bint along_c
     return g.outputs
 
 
-cdef void pack(real* packed, const real* weight, const int* sources, const Geometry* g, const Panel* panels, bint along_channels, Py_ssize_t index) noexcept nogil:
+cdef void pack(real* packed, const real* weight, const int* sources, const Geometry* g, const Panel* panels, bint along_channels,
+               Py_ssize_t index) noexcept nogil:
     """Weights of one group and one block of outputs, all panels, in the order in which tiles read them."""
     cdef Py_ssize_t padded = padded_outputs(packed, g, along_channels)
     cdef Py_ssize_t wide = 2 * lanes(packed) if along_channels else padded
@@ -255,8 +259,8 @@ cdef void pack(real* packed, const real* weight, const int* sources, const Geome
 
 
 cdef void task(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places, const Geometry* g,
-               const Panel* panels, const Phase* phases, bint along_channels, Py_ssize_t images, Py_ssize_t chunk, Py_ssize_t row_blocks, Py_ssize_t splits, Py_ssize_t pass_rows,
-               real* buffers, Py_ssize_t index) noexcept nogil:
+               const Panel* panels, const Phase* phases, bint along_channels, Py_ssize_t images, Py_ssize_t chunk, Py_ssize_t row_blocks,
+               Py_ssize_t splits, Py_ssize_t pass_rows, real* buffers, Py_ssize_t index) noexcept nogil:
     """A chunk of images, one group, one block of rows, one range of outputs. Each block of weights meets the whole
     chunk while it is in cache."""
     cdef Py_ssize_t padded = padded_outputs(y, g, along_channels)
@@ -308,8 +312,8 @@ cdef void task(real* y, const real* x, const real* packed, const real* bias, con
 
 
 cdef void run(real* y, const real* x, const real* weight, const real* bias, const int* offsets, const int* places, const int* sources,
-              const Geometry* g, const Panel* panels, const Phase* phases, real* scratch, Py_ssize_t per_thread, bint along_channels, Py_ssize_t images, Py_ssize_t chunk,
-              Py_ssize_t row_blocks, Py_ssize_t splits, Py_ssize_t pass_rows, int threads) noexcept nogil:
+              const Geometry* g, const Panel* panels, const Phase* phases, real* scratch, Py_ssize_t per_thread, bint along_channels,
+              Py_ssize_t images, Py_ssize_t chunk, Py_ssize_t row_blocks, Py_ssize_t splits, Py_ssize_t pass_rows, int threads) noexcept nogil:
     cdef Py_ssize_t padded = padded_outputs(y, g, along_channels)
     cdef Py_ssize_t blocks = (padded + 2 * lanes(y) - 1) // (2 * lanes(y)) if along_channels else 1
     cdef Py_ssize_t tasks = (images + chunk - 1) // chunk * g.groups * row_blocks * splits
@@ -324,7 +328,8 @@ cdef void run(real* y, const real* x, const real* weight, const real* bias, cons
 
 
 def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarray offsets, cnp.ndarray places, cnp.ndarray sources,
-              cnp.ndarray geometry, cnp.ndarray panels, cnp.ndarray phases, cnp.ndarray scratch, Py_ssize_t per_thread, bint along_channels, Py_ssize_t chunk, Py_ssize_t row_blocks,
+              cnp.ndarray geometry, cnp.ndarray panels, cnp.ndarray phases, cnp.ndarray scratch, Py_ssize_t per_thread, bint along_channels,
+              Py_ssize_t chunk, Py_ssize_t row_blocks,
               Py_ssize_t splits, Py_ssize_t pass_rows, int threads):
     """y from x and weight by the tables of a plan; `scratch` holds the packed weights and `per_thread` numbers a thread."""
     cdef void* b = cnp.PyArray_DATA(bias) if bias is not None else NULL
@@ -465,7 +470,9 @@ cdef void run_outer(real* grad_weight, const real* grad_y, const real* x, const 
     cdef real* buffers = scratch + chunks * g.groups * g.runs * g.run * padded
     for i in prange(chunks * g.groups * splits, num_threads=threads, schedule="dynamic"):
         outer_task(scratch, grad_y, x, run_offsets, positions, g, buffers + threadid() * per_thread, images, chunks, splits, i)
-    for i in prange(g.groups * ((g.channels + CHANNELS - 1) // CHANNELS), num_threads=threads if chunks * g.groups * g.runs * g.run * padded > SMALL else 1, schedule="static"):
+    if chunks * g.groups * g.runs * g.run * padded <= SMALL:
+        threads = 1
+    for i in prange(g.groups * ((g.channels + CHANNELS - 1) // CHANNELS), num_threads=threads, schedule="static"):
         reduce_outer(grad_weight, scratch, g, chunks, i)
 
 

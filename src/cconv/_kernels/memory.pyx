@@ -168,8 +168,3 @@ def keep_at_most(Py_ssize_t size):
     limit = size
     shrink(limit)
     return kept_bytes
-
-
-def release():
-    """Free all kept blocks."""
-    shrink(0)

@@ -5,6 +5,22 @@ from libc.string cimport memset
 from cconv._kernels.simd cimport CC_SECOND, CC_TURN, L32, L64, at, cc_turn4, every_second, head, put, real, v32, v64, vec
 
 
+cdef inline void turn_columns(
+    const float* src, Py_ssize_t src_stride, Py_ssize_t rows, float* dst, Py_ssize_t dst_stride, const int columns
+) noexcept nogil:
+    """`transpose` of 4 or 8 columns."""
+    cdef Py_ssize_t r = 0
+    cdef int c
+    while r + 4 <= rows:
+        for c in range(0, columns, 4):
+            cc_turn4(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride)
+        r += 4
+    while r < rows:
+        for c in range(columns):
+            dst[c * dst_stride + r] = src[r * src_stride + c]
+        r += 1
+
+
 cdef inline void transpose(
     const real* src, Py_ssize_t src_stride, Py_ssize_t rows, Py_ssize_t columns, real* dst, Py_ssize_t dst_stride
 ) noexcept nogil:
@@ -17,25 +33,10 @@ cdef inline void transpose(
     if real is float:
         if CC_TURN:
             while c + 8 <= columns:
-                r = 0
-                while r + 4 <= rows:
-                    cc_turn4(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride)
-                    cc_turn4(src + r * src_stride + c + 4, src_stride, dst + (c + 4) * dst_stride + r, dst_stride)
-                    r += 4
-                while r < rows:
-                    for i in range(c, c + 8):
-                        dst[i * dst_stride + r] = src[r * src_stride + i]
-                    r += 1
+                turn_columns(src + c, src_stride, rows, dst + c * dst_stride, dst_stride, 8)
                 c += 8
-            while c + 4 <= columns:
-                r = 0
-                while r + 4 <= rows:
-                    cc_turn4(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride)
-                    r += 4
-                while r < rows:
-                    for i in range(c, c + 4):
-                        dst[i * dst_stride + r] = src[r * src_stride + i]
-                    r += 1
+            if c + 4 <= columns:
+                turn_columns(src + c, src_stride, rows, dst + c * dst_stride, dst_stride, 4)
                 c += 4
     for r in range(rows):
         for i in range(c, columns):

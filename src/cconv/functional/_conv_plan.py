@@ -250,13 +250,13 @@ def input_gradient(shape: Shape, machine: Machine, exact: bool = False) -> Corre
             place = np.arange(filters * taps_h.size * taps_w.size).reshape(filters, taps_h.size, taps_w.size)
             row_classes = _classes(count_h, shift_h, oh, 0.0 if exact else WASTED_ROWS)
             column_classes = _classes(count_w, shift_w, ow, 0.0 if exact else 1.0)
-            for (begin, end, used), (left_end, right_end, used_w) in itertools.product(row_classes, column_classes):
-                offset = (k * rows + (shift_h[used] + before_h)[:, None]) * columns + shift_w[used_w] + before_w
-                start = a * shape.width + b + left_end * sw
-                wide = right_end - left_end
+            for (begin, end, used_h), (left_most, stop, used_w) in itertools.product(row_classes, column_classes):
+                offset = (k * rows + (shift_h[used_h] + before_h)[:, None]) * columns + shift_w[used_w] + before_w
+                start = a * shape.width + b + left_most * sw
+                wide = stop - left_most
                 phases.append(Phase(first, offset.size, len(panels), begin, end, wide, start, sh * shape.width, sw))
-                offsets.append(offset.ravel() + left_end)
-                places.append(place[:, used][:, :, used_w].ravel())
+                offsets.append(offset.ravel() + left_most)
+                places.append(place[:, used_h][:, :, used_w].ravel())
                 first += offset.size
             sources.append(((k * channels * kh + taps_h[:, None]) * kw + taps_w).ravel())
             panels.append((packed, place.size))

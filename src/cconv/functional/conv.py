@@ -79,14 +79,10 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     grad_x = grad_weight = grad_bias = None
     if a.needs[0]:
         grad_x = empty(a.x.shape, a.x.dtype)
-        _correlate(
-            plans.input_gradient(shape, _machine(a.x.dtype), not _finite(a.weight)),
-            shape.multiply_adds,
-            a.grad_y,
-            a.weight,
-            None,
-            grad_x,
-        )
+        plan = plans.input_gradient(shape, _machine(a.x.dtype))
+        if plan.geometry.copied and not _finite(a.weight):
+            plan = plans.input_gradient(shape, _machine(a.x.dtype), exact=True)
+        _correlate(plan, shape.multiply_adds, a.grad_y, a.weight, None, grad_x)
     if a.needs[1]:
         grad_weight = _weight_gradient(shape, a.grad_y, a.x, a.weight)
     if a.needs[2]:
