@@ -99,7 +99,8 @@ def drawn(name: str):
 
 
 def run(module, x, weight, bias, grad_y, options):
-    """The four results of one convolution."""
+    """The four results of one convolution, by direct sums. The other algorithm is in test_functional_winograd.py."""
+    options = {**options, "algorithm": "direct"}
     return module.conv2d(x, weight, bias, **options), *module.conv2d_backward(grad_y, x, weight, **options)
 
 
