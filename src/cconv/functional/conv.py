@@ -9,7 +9,7 @@ from .._kernels.memory import empty
 from .._scratch import scratch
 from .._threads import threads_for
 from . import _conv_plan as plans
-from . import _winograd
+from . import _pointwise, _winograd
 
 _machines: dict[tuple[str, np.dtype], plans.Machine] = {}
 
@@ -126,19 +126,27 @@ def _shape(x, weight, stride, padding, dilation, groups, output) -> plans.Shape:
 def _machine(dtype: np.dtype) -> plans.Machine:
     key = _dispatch.isa, dtype
     if key not in _machines:
-        single, double, positions = _dispatch.conv2d.constants()
-        _machines[key] = plans.Machine(single if dtype == np.float32 else double, positions)
+        single, double, positions, tile = _dispatch.conv2d.constants()
+        _machines[key] = plans.Machine(single if dtype == np.float32 else double, positions, tile)
     return _machines[key]
 
 
 def _forward(shape: plans.Shape, x, weight, bias, y) -> None:
-    _correlate(plans.forward(shape, _machine(x.dtype)), shape.multiply_adds, x, weight, bias, y)
+    machine = _machine(x.dtype)
+    if plans.by_product(shape, machine, "forward"):
+        _pointwise.correlate(shape, machine, False, x, weight, bias, y)
+    else:
+        _correlate(plans.forward(shape, machine), shape.multiply_adds, x, weight, bias, y)
 
 
 def _input_gradient(shape: plans.Shape, grad_y, weight, grad_x) -> None:
-    plan = plans.input_gradient(shape, _machine(grad_y.dtype))
+    machine = _machine(grad_y.dtype)
+    if plans.by_product(shape, machine, "input"):
+        _pointwise.correlate(shape, machine, True, grad_y, weight, None, grad_x)
+        return
+    plan = plans.input_gradient(shape, machine)
     if plan.geometry.copied and not _finite(weight):
-        plan = plans.input_gradient(shape, _machine(grad_y.dtype), exact=True)
+        plan = plans.input_gradient(shape, machine, exact=True)
     _correlate(plan, shape.multiply_adds, grad_y, weight, None, grad_x)
 
 
@@ -166,10 +174,14 @@ def _weight_gradient(shape: plans.Shape, grad_y, x, grad_weight) -> None:
     if not images:
         grad_weight.fill(0)
         return
+    machine = _machine(x.dtype)
+    if plans.by_product(shape, machine, "weight"):
+        _pointwise.write_weight_gradient(shape, machine, grad_y, x, grad_weight)
+        return
     chunks = plans.chunks(shape, images)
     threads = threads_for(images * shape.multiply_adds)
     if plans.by_outer(shape):
-        plan = plans.outer_gradient(shape, _machine(x.dtype))
+        plan = plans.outer_gradient(shape, machine)
         splits = max(1, min(plan.blocks, -(-2 * threads // (chunks * shape.groups)))) if threads > 1 else 1
         work = scratch(chunks * plan.sums + threads * plan.per_thread, x.dtype)
         _dispatch.conv2d.weight_by_outer(
