@@ -11,9 +11,10 @@ from ._kernels import cpu
 
 # Widest first.
 _ORDER = ("avx512", "avx2", "neon", "baseline")
-_KERNELS = ("activation", "conv2d", "linear", "loss", "optimizer", "peak", "pool2d")
+_KERNELS = ("activation", "conv2d", "depthwise", "linear", "loss", "optimizer", "peak", "pool2d")
 
 conv2d: ModuleType
+depthwise: ModuleType
 pool2d: ModuleType
 activation: ModuleType
 linear: ModuleType

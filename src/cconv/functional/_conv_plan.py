@@ -168,6 +168,11 @@ def _pseudo_rows(positions: int, limit: int) -> Pair:
     return (positions // best, best) if 2 * best >= limit or best == positions else (1, positions)
 
 
+def by_depth(shape: Shape) -> bool:
+    """Whether the depthwise kernels take a convolution: one channel a group, and one filter."""
+    return shape.group_channels == 1 and shape.group_filters == 1
+
+
 # --- forward ------------------------------------------------------------------------------------------------
 
 

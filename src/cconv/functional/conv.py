@@ -9,6 +9,7 @@ from .._kernels.memory import empty
 from .._scratch import scratch
 from .._threads import threads_for
 from . import _conv_plan as plans
+from . import _depthwise_plan as depthwise
 
 _machines: dict[tuple[str, np.dtype], plans.Machine] = {}
 
@@ -47,7 +48,10 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     a = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups)
     shape = _shape(a.x, a.weight, a.stride, a.padding, a.dilation, a.groups, a.output_size)
     y = empty((len(a.x), len(a.weight), *a.output_size), a.x.dtype)
-    _correlate(plans.forward(shape, _machine(a.x.dtype)), shape.multiply_adds, a.x, a.weight, a.bias, y)
+    if plans.by_depth(shape):
+        _depthwise(depthwise.forward(shape), shape.multiply_adds, a.x, a.weight, a.bias, y)
+    else:
+        _correlate(plans.forward(shape, _machine(a.x.dtype)), shape.multiply_adds, a.x, a.weight, a.bias, y)
     return y
 
 
@@ -79,10 +83,13 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     grad_x = grad_weight = grad_bias = None
     if a.needs[0]:
         grad_x = empty(a.x.shape, a.x.dtype)
-        plan = plans.input_gradient(shape, _machine(a.x.dtype))
-        if plan.geometry.copied and not _finite(a.weight):
-            plan = plans.input_gradient(shape, _machine(a.x.dtype), exact=True)
-        _correlate(plan, shape.multiply_adds, a.grad_y, a.weight, None, grad_x)
+        if plans.by_depth(shape) and _finite(a.weight):
+            _depthwise(depthwise.input_gradient(shape), shape.multiply_adds, a.grad_y, a.weight, None, grad_x)
+        else:
+            plan = plans.input_gradient(shape, _machine(a.x.dtype))
+            if plan.geometry.copied and not _finite(a.weight):
+                plan = plans.input_gradient(shape, _machine(a.x.dtype), exact=True)
+            _correlate(plan, shape.multiply_adds, a.grad_y, a.weight, None, grad_x)
     if a.needs[1]:
         grad_weight = _weight_gradient(shape, a.grad_y, a.x, a.weight)
     if a.needs[2]:
@@ -127,13 +134,33 @@ def _correlate(plan: plans.Correlation, multiply_adds: int, x, weight, bias, y) 
     )  # fmt: skip
 
 
+def _depthwise(plan: depthwise.Depthwise, multiply_adds: int, x, weight, bias, y) -> None:
+    if not y.size:
+        return
+    threads = threads_for(len(x) * multiply_adds)
+    blocks, tasks = depthwise.cut(y.shape[0] * y.shape[1], y.shape[2], threads)
+    work = scratch(-(-x.shape[3] // 16) * 16 + threads * plan.temporary, x.dtype)
+    _dispatch.depthwise.correlate(
+        y, x, weight, bias, plan.fields, plan.rows, plan.columns, plan.taps, work, blocks, tasks, threads
+    )
+
+
 def _weight_gradient(shape: plans.Shape, grad_y, x, weight) -> np.ndarray:
     images = len(x)
     if not images:
         return np.zeros(weight.shape, x.dtype)
     grad_weight = empty(weight.shape, x.dtype)
-    chunks = plans.chunks(shape, images)
     threads = threads_for(images * shape.multiply_adds)
+    if plans.by_depth(shape):
+        plan, parts = depthwise.forward(shape), depthwise.parts(shape, images)
+        lanes = threads * plan.sizes.taps * (64 // x.itemsize)
+        work = scratch(-(-x.shape[3] // 16) * 16 + lanes + (weight.size * parts if parts > 1 else 0), x.dtype)
+        _dispatch.depthwise.weight(
+            grad_weight, grad_y, x, plan.fields, plan.rows, plan.columns, plan.taps,
+            work, parts, min(shape.filters * parts, 4 * threads), threads,
+        )  # fmt: skip
+        return grad_weight
+    chunks = plans.chunks(shape, images)
     if plans.by_outer(shape):
         plan = plans.outer_gradient(shape, _machine(x.dtype))
         splits = max(1, min(plan.blocks, -(-2 * threads // (chunks * shape.groups)))) if threads > 1 else 1
