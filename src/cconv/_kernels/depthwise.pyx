@@ -6,9 +6,10 @@
 #
 # Registers hold neighbouring columns of one row of y (or dy). A strip of such columns is walked down, row of x after row of x:
 #
-#   `slide` (3x3, 5x5, 7x7)  a row of x is loaded once a shift s and serves all outputs above it that it reaches, whose sums are in
-#                            registers: three loads for nine multiply-adds
-#   `strip`  (all else)      output row by output row, tap by tap
+#   `slide`  (3x3, 5x5, 7x7)  a row of x is loaded once a shift s and serves all outputs above it that it reaches, whose sums are in
+#                             registers: three loads for nine multiply-adds
+#   `spread` (the gradient to the input through columns strided by 2)  even and odd columns together, to be stored side by side
+#   `strip`  (all else)       output row by output row, tap by tap
 #
 # Both axes are described alike, by phases (`Axis`): the outputs of a phase share their taps, and output i's tap k reads position
 # i*source_step + shift[k]. A forward pass has one phase; a gradient through a stride has one a remainder; rows of a dilated
@@ -45,6 +46,7 @@ cdef struct Planes:
     Py_ssize_t column_phases
     Py_ssize_t band  # rows of outputs whose source stays in the first-level cache
     Py_ssize_t sliding  # side of a filter that slides, or 0
+    Py_ssize_t spreading  # whether two phases of columns share the taps of such a filter
     Py_ssize_t backwards  # whether the first tap is the last of the weight
     Py_ssize_t together  # planes whose source stays in the first-level cache; 1 where a plane has several bands
     Py_ssize_t temporary  # numbers in one column phase of a row, whole registers; 0 where there is one phase
@@ -54,7 +56,7 @@ cdef struct Planes:
 cdef struct Axis:
     Py_ssize_t first
     Py_ssize_t step
-    Py_ssize_t count
+    Py_ssize_t outputs
     Py_ssize_t source_step
     Py_ssize_t tap
     Py_ssize_t taps
@@ -214,8 +216,8 @@ cdef inline void slide_columns(
     cdef int L = L32 if vec is v32 else L64, k, n
     cdef Window windows[7]
     cdef Py_ssize_t j = 0
-    while j < columns.count:
-        n = <int> min(<Py_ssize_t> L, columns.count - j)
+    while j < columns.outputs:
+        n = <int> min(<Py_ssize_t> L, columns.outputs - j)
         for k in range(K):
             windows[k] = window(j * S + taps[k].shift, g.width, S, n, zeros[0])
         if n == L and windows[0].base >= 0 and windows[K - 1].base + S * L <= g.width:
@@ -257,14 +259,95 @@ cdef void slide_block(vec* y, const vec* x, const vec* weight, const vec* bias, 
     cdef Rows rows
     for f in range(g.row_phases):
         phase = phases + f
-        i = phase.count * block // blocks
-        end = phase.count * (block + 1) // blocks
+        i = phase.outputs * block // blocks
+        end = phase.outputs * (block + 1) // blocks
         while i < end:
             count = min(g.band, end - i)
             rows = band_rows(g, phase, taps, i)
             slide_any(<vec*> at(y, (phase.first + i * phase.step) * g.out_width), x, weight, bias, zeros, g, first, last, phase.step * g.out_width,
                       &rows, count, columns, taps + columns.tap)
             i += count
+
+
+# --- gradient to the input, columns strided by 2 ------------------------------------------------------------
+
+
+cdef inline void spread(
+    vec* y, Py_ssize_t y_row, Py_ssize_t left, const vec* source, const vec* zeros, const Planes* g, const Axis* rows, const Tap* taps,
+    Py_ssize_t first, Py_ssize_t last, const Window* windows, const Tap* columns, const vec* weight, const int EVEN, const int ODD, const bint EDGE
+) noexcept nogil:
+    """Rows first..last-1 of two registers of columns, `left` of them in the row: even ones from EVEN taps, odd ones from ODD."""
+    cdef int L = L32 if vec is v32 else L64, s
+    cdef int low = <int> min(left, <Py_ssize_t> L), high = <int> max(<Py_ssize_t> 0, min(left - L, <Py_ssize_t> L))
+    cdef vec even, odd
+    cdef Py_ssize_t i, q, k, row
+    cdef const vec* p
+    cdef const vec* w
+    for i in range(first, last):
+        even = odd = splat(0, zeros[0])
+        for q in range(g.fan_in):
+            for k in range(rows.tap, rows.tap + rows.taps):
+                row = i * rows.source_step + taps[k].shift
+                p = at(source, (q * g.height + row) * g.width) if 0 <= row < g.height else zeros
+                w = at(weight, q * g.taps + taps[k].index * g.kernel_columns)
+                for s in range(EVEN):
+                    even = fma(broadcast(w, columns[s].index), load(p, windows + s, 1, 1, EDGE), even)
+                for s in range(EVEN, EVEN + ODD):
+                    odd = fma(broadcast(w, columns[s].index), load(p, windows + s, 1, 1, EDGE), odd)
+        if EDGE:
+            put(y, weave(even, odd, 0), low)
+            put(<vec*> at(y, L), weave(even, odd, 1), high)
+        else:
+            y[0] = weave(even, odd, 0)
+            (<vec*> at(y, L))[0] = weave(even, odd, 1)
+        y = <vec*> at(y, y_row)
+
+
+cdef inline void spread_columns(vec* y, const vec* source, const vec* weight, const vec* zeros, const Planes* g, const Axis* rows, const Axis* columns,
+                                const Tap* taps, Py_ssize_t first, Py_ssize_t last, const int EVEN, const int ODD) noexcept nogil:
+    """Rows first..last-1 of one phase of one plane. The taps of both phases of columns lie next to each other in the table."""
+    cdef int L = L32 if vec is v32 else L64, s
+    cdef Py_ssize_t j = 0
+    cdef Window windows[7]
+    cdef Tap own[7]
+    cdef bint edge
+    for s in range(EVEN + ODD):
+        own[s] = taps[columns.tap + s]
+    while j < columns.outputs:
+        edge = 2 * (j + L) > g.out_width
+        for s in range(EVEN + ODD):
+            windows[s] = window(j + own[s].shift, g.width, 1, clamp(columns[s >= EVEN].outputs - j, L), zeros[0])
+            edge = edge or windows[s].lo > 0 or windows[s].hi < L
+        if edge:
+            spread(<vec*> at(y, 2 * j), rows.step * g.out_width, g.out_width - 2 * j, source, zeros, g, rows, taps, first, last, windows, own,
+                   weight, EVEN, ODD, True)
+        else:
+            spread(<vec*> at(y, 2 * j), rows.step * g.out_width, g.out_width - 2 * j, source, zeros, g, rows, taps, first, last, windows, own,
+                   weight, EVEN, ODD, False)
+        j += L
+
+
+cdef void spread_block(vec* y, const vec* source, const vec* weight, const vec* zeros, const Planes* g, const Axis* phases, const Axis* columns,
+                       const Tap* taps, Py_ssize_t block, Py_ssize_t blocks) noexcept nogil:
+    """One block of rows of one plane."""
+    cdef Py_ssize_t f, first, last
+    cdef const Axis* rows
+    for f in range(g.row_phases):
+        rows = phases + f
+        first = rows.outputs * block // blocks
+        last = rows.outputs * (block + 1) // blocks
+        if columns.taps == 1:
+            spread_columns(<vec*> at(y, (rows.first + first * rows.step) * g.out_width), source, weight, zeros, g, rows, columns, taps, first, last, 1, 2)
+        elif columns.taps == 2 and columns[1].taps == 1:
+            spread_columns(<vec*> at(y, (rows.first + first * rows.step) * g.out_width), source, weight, zeros, g, rows, columns, taps, first, last, 2, 1)
+        elif columns.taps == 2:
+            spread_columns(<vec*> at(y, (rows.first + first * rows.step) * g.out_width), source, weight, zeros, g, rows, columns, taps, first, last, 2, 3)
+        elif columns.taps == 3 and columns[1].taps == 2:
+            spread_columns(<vec*> at(y, (rows.first + first * rows.step) * g.out_width), source, weight, zeros, g, rows, columns, taps, first, last, 3, 2)
+        elif columns.taps == 3:
+            spread_columns(<vec*> at(y, (rows.first + first * rows.step) * g.out_width), source, weight, zeros, g, rows, columns, taps, first, last, 3, 4)
+        else:
+            spread_columns(<vec*> at(y, (rows.first + first * rows.step) * g.out_width), source, weight, zeros, g, rows, columns, taps, first, last, 4, 3)
 
 
 # --- forward, and the gradient to the input: any filter -----------------------------------------------------
@@ -311,9 +394,9 @@ cdef inline void strips(vec* out, const vec* source, const vec* zeros, Py_ssize_
     cdef Py_ssize_t j = 0, step = columns.source_step, left = 0, right = 0
     if columns.taps:
         left, right = taps[columns.tap].shift, taps[columns.tap + columns.taps - 1].shift
-    while j < columns.count:
-        n = <int> min(<Py_ssize_t> L, columns.count - j)
-        if j * step + left >= 0 and j + WIDE * L <= columns.count and (j + WIDE * L) * step + right <= g.width:
+    while j < columns.outputs:
+        n = <int> min(<Py_ssize_t> L, columns.outputs - j)
+        if j * step + left >= 0 and j + WIDE * L <= columns.outputs and (j + WIDE * L) * step + right <= g.width:
             strip(<vec*> at(out, j), n, source, zeros, row, g, rows, columns, taps, j * step, w, start, more, WIDE, STEP, False)
             j += WIDE * L
         elif j * step + left >= 0 and n == L and (j + L) * step + right <= g.width:
@@ -351,7 +434,7 @@ cdef inline void merge(vec* y, const vec* temporary, const Planes* g, const Axis
             odd = at(odd, L)
         return
     for f in range(g.column_phases):
-        for j in range(columns[f].count):
+        for j in range(columns[f].outputs):
             if vec is v32:
                 (<float*> y)[columns[f].first + j * columns[f].step] = (<const float*> temporary)[f * g.temporary + j]
             else:
@@ -381,7 +464,7 @@ cdef void strip_block(vec* y, const vec* source, const vec* weight, const vec* z
     cdef const Axis* phase
     for f in range(g.row_phases):
         phase = phases + f
-        for i in range(phase.count * block // blocks, phase.count * (block + 1) // blocks):
+        for i in range(phase.outputs * block // blocks, phase.outputs * (block + 1) // blocks):
             strip_row(<vec*> at(y, (phase.first + i * phase.step) * g.out_width), source, weight, zeros, temporary, start, g, phase, columns, taps,
                       i * phase.source_step)
 
@@ -396,6 +479,10 @@ cdef void correlate_vectors(vec* y, const vec* x, const vec* weight, const vec* 
             end = min(last, unit + g.together) if blocks == 1 else unit + 1
             slide_block(y, x, weight, bias, zeros, g, rows, columns, taps, plane, plane + end - unit, unit % blocks, blocks)
             unit = end
+        elif g.spreading and CC_SECOND:
+            spread_block(<vec*> at(y, plane * g.out_height * g.out_width), at(x, plane * g.fan_in * g.height * g.width),
+                         at(weight, plane % g.planes * g.fan_in * g.taps), zeros, g, rows, columns, taps, unit % blocks, blocks)
+            unit += 1
         else:
             p = plane % g.planes
             if bias != NULL:
@@ -519,8 +606,8 @@ cdef inline void sum_columns(vec* acc, const vec* dy, const vec* x, const vec* z
     cdef int L = L32 if vec is v32 else L64, V = 16 if vec is v32 else 8, k, n
     cdef Window windows[3]
     cdef Py_ssize_t j = 0, dy_image = g.planes * g.out_height * g.out_width, x_image = g.planes // g.fan_out * g.height * g.width
-    while j < columns.count:
-        n = <int> min(<Py_ssize_t> L, columns.count - j)
+    while j < columns.outputs:
+        n = <int> min(<Py_ssize_t> L, columns.outputs - j)
         for k in range(3):
             windows[k] = window(j * S + taps[k].shift, g.width, S, n, zeros[0])
         if n == L and windows[0].base >= 0 and windows[2].base + S * L <= g.width:
@@ -536,13 +623,13 @@ cdef inline void sum_few(vec* acc, Py_ssize_t V, const vec* dy, Py_ssize_t dy_ro
     cdef vec sums[4]
     cdef vec one
     cdef Window windows[4]
-    cdef Py_ssize_t i
+    cdef Py_ssize_t _
     cdef int k
     cdef const vec* p
     for k in range(B):
         sums[k] = at(acc, k * V)[0]
         windows[k] = window(base + taps[k].shift, g.width, step, n, sums[0])
-    for i in range(rows.count):
+    for _ in range(rows.outputs):
         p = at(x, row * g.width) if 0 <= row < g.height else zeros
         one = head(dy, n) if EDGE else dy[0]
         for k in range(B):
@@ -558,8 +645,8 @@ cdef inline void sum_taps(vec* acc, const vec* dy, const vec* x, const vec* zero
     """B neighbouring taps of one row of a filter, strip by strip."""
     cdef int L = L32 if vec is v32 else L64, V = 16 if vec is v32 else 8, n
     cdef Py_ssize_t j = 0, step = columns.source_step, dy_row = rows.step * g.out_width
-    while j < columns.count:
-        n = <int> min(<Py_ssize_t> L, columns.count - j)
+    while j < columns.outputs:
+        n = <int> min(<Py_ssize_t> L, columns.outputs - j)
         if n == L and j * step + taps[0].shift >= 0 and (j + L) * step + taps[B - 1].shift <= g.width:
             sum_few(<vec*> at(acc, j % V), V, at(dy, j), dy_row, n, x, zeros, row_tap.shift, g, rows, step, taps, j * step, B, STEP, False)
         else:
@@ -613,8 +700,8 @@ cdef void sum_part(vec* acc, const vec* dy, const vec* x, const vec* zeros, cons
                     sum_any(acc, at(dy, i * dy_image + phase.first * g.out_width), at(x, i * x_image), zeros, g, phase, columns, taps)
                 continue
             i = 0
-            while i < phase.count:
-                count = min(g.band, phase.count - i)
+            while i < phase.outputs:
+                count = min(g.band, phase.outputs - i)
                 rows = band_rows(g, phase, taps, i)
                 if columns.source_step == 1:
                     sum_columns(acc, at(dy, n * dy_image + (phase.first + i * phase.step) * g.out_width), at(x, n * x_image), zeros, g,

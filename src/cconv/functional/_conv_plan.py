@@ -168,9 +168,34 @@ def _pseudo_rows(positions: int, limit: int) -> Pair:
     return (positions // best, best) if 2 * best >= limit or best == positions else (1, positions)
 
 
-def by_depth(shape: Shape) -> bool:
-    """Whether the depthwise kernels take a convolution: one channel a group, and one filter."""
-    return shape.group_channels == 1 and shape.group_filters == 1
+class ByDepth(NamedTuple):
+    """Which directions the depthwise kernels take."""
+
+    forward: bool
+    input: bool
+    weight: bool
+
+
+SLIDING = (3, 5, 7)  # sides of the filters for which the depthwise kernels keep sums in registers from row to row
+REREAD = 1 << 14  # numbers of a plane that stays in the second-level cache while filter after filter reads it
+
+
+def slides(shape: Shape) -> bool:
+    """Whether a loaded row may serve all outputs that it reaches: a square filter of a known side, one stride."""
+    (sh, sw), dilation, (kh, kw) = shape.stride, shape.dilation[0], shape.kernel
+    return kh == kw and kh in SLIDING and sh == sw <= 2 and (sh == 1 or dilation == 1)
+
+
+def by_depth(shape: Shape) -> ByDepth:
+    """One channel a group, and either one filter or a kind of them that the depthwise kernels are fast at."""
+    if shape.group_channels > 1:
+        return ByDepth(False, False, False)
+    one, known, dense = shape.group_filters == 1, slides(shape), shape.stride[0] == 1
+    return ByDepth(
+        forward=one or (known and (dense or shape.kernel[0] == 3)),
+        input=one or (known and (dense or shape.group_filters <= 8)),
+        weight=one or (known and dense and shape.kernel[0] == 3 and shape.height * shape.width <= REREAD),
+    )
 
 
 # --- forward ------------------------------------------------------------------------------------------------

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._conv_plan import KEPT_PLANS, Shape, _phase_taps
+from ._conv_plan import KEPT_PLANS, SLIDING, Shape, _phase_taps, slides
 
-NEAR = 4096  # numbers of the source that stay in the first-level cache
-SLIDING = (3, 5, 7)  # sides of the filters whose sums stay in registers from row to row
+NEAR = 2048  # numbers of the source that stay in the first-level cache
 
 
 class Planes(NamedTuple):
@@ -32,6 +31,7 @@ class Planes(NamedTuple):
     column_phases: int
     band: int
     sliding: int
+    spreading: int
     backwards: int
     together: int
     temporary: int
@@ -42,7 +42,7 @@ class Axis(NamedTuple):
 
     first: int
     step: int
-    count: int
+    outputs: int
     source_step: int
     tap: int
     taps: int
@@ -60,7 +60,7 @@ class Depthwise(NamedTuple):
     temporary: int  # numbers a thread keeps
 
 
-# A phase before it is numbered: first output, step, outputs, source step, distance of sliding taps, (index, shift) of taps.
+# A phase before it is numbered: first output, step, outputs, source step, unit, and each tap's index and shift.
 _Phase = tuple[int, int, int, int, int, list[tuple[int, int]]]
 
 
@@ -89,10 +89,10 @@ def _gradient_phases(size: int, stride: int, before: int, dilation: int, taps: i
 def _plan(rows: list[_Phase], columns: list[_Phase], **sizes: int) -> Depthwise:
     taps = [tap for phase in (*rows, *columns) for tap in phase[-1]]
     axes, tap = [], 0
-    for *numbers, unit, own in (*rows, *columns):
-        axes.append(Axis(*numbers, tap, len(own), unit))
+    for first, step, outputs, source_step, unit, own in (*rows, *columns):
+        axes.append(Axis(first, step, outputs, source_step, tap, len(own), unit))
         tap += len(own)
-    temporary = -(-max(axis.count for axis in axes[len(rows) :]) // 16) * 16 if len(columns) > 1 else 0
+    temporary = -(-max(axis.outputs for axis in axes[len(rows) :]) // 16) * 16 if len(columns) > 1 else 0
     band = max(4, NEAR // sizes["width"])
     one_band = sizes["out_height"] <= band and len(rows) == 1
     planes = Planes(
@@ -105,23 +105,17 @@ def _plan(rows: list[_Phase], columns: list[_Phase], **sizes: int) -> Depthwise:
     )  # fmt: skip
 
 
-def _slides(shape: Shape) -> bool:
-    """Whether a loaded row may serve all outputs that it reaches: a square filter of a known side, one stride of 1 or 2."""
-    (sh, sw), dilation, (kh, kw) = shape.stride, shape.dilation[0], shape.kernel
-    return kh == kw and kh in SLIDING and sh == sw <= 2 and (sh == 1 or dilation == 1)
-
-
 @lru_cache(KEPT_PLANS)
 def forward(shape: Shape) -> Depthwise:
     """Plan of y = conv2d(x, weight), and of the gradient to the weight."""
-    slides = _slides(shape)
+    sliding = shape.kernel[0] if slides(shape) else 0
     (sh, sw), (dh, dw), (kh, kw) = shape.stride, shape.dilation, shape.kernel
     return _plan(
-        _forward_phases(shape.output[0], sh, shape.padding[0][0], dh, kh, slides and dh > 1),
+        _forward_phases(shape.output[0], sh, shape.padding[0][0], dh, kh, sliding > 0 and dh > 1),
         _forward_phases(shape.output[1], sw, shape.padding[1][0], dw, kw, False),
         planes=shape.filters, fan_in=1, fan_out=shape.group_filters, height=shape.height, width=shape.width,
         out_height=shape.output[0], out_width=shape.output[1], kernel_columns=kw, taps=kh * kw,
-        sliding=kh if slides else 0, backwards=0,
+        sliding=sliding, spreading=0, backwards=0,
     )  # fmt: skip
 
 
@@ -129,13 +123,15 @@ def forward(shape: Shape) -> Depthwise:
 def input_gradient(shape: Shape) -> Depthwise:
     """Plan of grad_x."""
     (sh, sw), (dh, dw), (kh, kw) = shape.stride, shape.dilation, shape.kernel
-    slides = _slides(shape) and sh == 1
+    sliding = kh if slides(shape) and sh == 1 else 0
+    # An odd dilation leaves each phase every second tap; with an even one, one phase has them all.
+    spreads = sw == 2 and shape.width > 1 and kw in SLIDING and dw % 2 == 1
     return _plan(
-        _gradient_phases(shape.height, sh, shape.padding[0][0], dh, kh, slides and dh > 1),
+        _gradient_phases(shape.height, sh, shape.padding[0][0], dh, kh, sliding > 0 and dh > 1),
         _gradient_phases(shape.width, sw, shape.padding[1][0], dw, kw, False),
         planes=shape.channels, fan_in=shape.group_filters, fan_out=1, height=shape.output[0], width=shape.output[1],
         out_height=shape.height, out_width=shape.width, kernel_columns=kw, taps=kh * kw,
-        sliding=kh if slides else 0, backwards=1,
+        sliding=sliding, spreading=int(spreads), backwards=1,
     )  # fmt: skip
 
 

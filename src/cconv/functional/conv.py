@@ -48,7 +48,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     a = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups)
     shape = _shape(a.x, a.weight, a.stride, a.padding, a.dilation, a.groups, a.output_size)
     y = empty((len(a.x), len(a.weight), *a.output_size), a.x.dtype)
-    if plans.by_depth(shape):
+    if plans.by_depth(shape).forward:
         _depthwise(depthwise.forward(shape), shape.multiply_adds, a.x, a.weight, a.bias, y)
     else:
         _correlate(plans.forward(shape, _machine(a.x.dtype)), shape.multiply_adds, a.x, a.weight, a.bias, y)
@@ -83,7 +83,7 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     grad_x = grad_weight = grad_bias = None
     if a.needs[0]:
         grad_x = empty(a.x.shape, a.x.dtype)
-        if plans.by_depth(shape) and _finite(a.weight):
+        if plans.by_depth(shape).input and _finite(a.weight):
             _depthwise(depthwise.input_gradient(shape), shape.multiply_adds, a.grad_y, a.weight, None, grad_x)
         else:
             plan = plans.input_gradient(shape, _machine(a.x.dtype))
@@ -145,20 +145,24 @@ def _depthwise(plan: depthwise.Depthwise, multiply_adds: int, x, weight, bias, y
     )
 
 
+def _depthwise_weight(shape: plans.Shape, grad_weight, grad_y, x, threads: int) -> None:
+    plan, parts = depthwise.forward(shape), depthwise.parts(shape, len(x))
+    lanes = threads * plan.sizes.taps * (64 // x.itemsize)
+    work = scratch(-(-x.shape[3] // 16) * 16 + lanes + (grad_weight.size * parts if parts > 1 else 0), x.dtype)
+    _dispatch.depthwise.weight(
+        grad_weight, grad_y, x, plan.fields, plan.rows, plan.columns, plan.taps,
+        work, parts, min(shape.filters * parts, 4 * threads), threads,
+    )  # fmt: skip
+
+
 def _weight_gradient(shape: plans.Shape, grad_y, x, weight) -> np.ndarray:
     images = len(x)
     if not images:
         return np.zeros(weight.shape, x.dtype)
     grad_weight = empty(weight.shape, x.dtype)
     threads = threads_for(images * shape.multiply_adds)
-    if plans.by_depth(shape):
-        plan, parts = depthwise.forward(shape), depthwise.parts(shape, images)
-        lanes = threads * plan.sizes.taps * (64 // x.itemsize)
-        work = scratch(-(-x.shape[3] // 16) * 16 + lanes + (weight.size * parts if parts > 1 else 0), x.dtype)
-        _dispatch.depthwise.weight(
-            grad_weight, grad_y, x, plan.fields, plan.rows, plan.columns, plan.taps,
-            work, parts, min(shape.filters * parts, 4 * threads), threads,
-        )  # fmt: skip
+    if plans.by_depth(shape).weight:
+        _depthwise_weight(shape, grad_weight, grad_y, x, threads)
         return grad_weight
     chunks = plans.chunks(shape, images)
     if plans.by_outer(shape):
