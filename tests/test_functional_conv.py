@@ -67,6 +67,7 @@ CASES = {
     "depthwise, strided 7x7, to the left": case((1, 3, 15, 18), (3, 1, 7, 7), groups=3, stride=2, padding=2),
     "depthwise, strided by 3": case((2, 3, 14, 17), (3, 1, 3, 3), groups=3, stride=3, padding=1),
     "depthwise, strided by 2 and 1": case((2, 3, 14, 17), (3, 1, 3, 4), groups=3, stride=(2, 1), padding=1),
+    "depthwise, two columns strided by 2": case((2, 3, 5, 2), (3, 1, 2, 2), groups=3, stride=2, padding=2),
     "depthwise, two columns strided by 3": case((2, 3, 5, 2), (3, 1, 2, 2), groups=3, stride=(1, 3), padding=2),
     "depthwise, even and strided": case((2, 3, 10, 53), (3, 1, 4, 4), groups=3, stride=2, padding=1),
     "depthwise, dilated": case((2, 3, 12, 13), (3, 1, 3, 3), groups=3, dilation=(3, 2), padding=2),
@@ -111,6 +112,7 @@ CASES = {
     "weights beyond a cache": case((13, 576, 3, 3), (20, 576, 3, 3), padding=1),
     "weights beyond a cache, to many filters": case((13, 20, 3, 3), (576, 20, 3, 3), padding=1),
     "more images than chunks": case((37, 2, 5, 5), (3, 2, 3, 3)),
+    "more images than chunks, more than fit together": case((70, 64, 3, 3), (128, 64, 3, 3), padding=1),
     "more images than chunks, many filters": case((37, 4, 5, 5), (17, 4, 3, 3)),
 }
 # Around the widths of registers, for vectors along channels and along positions.
@@ -265,6 +267,8 @@ def paths(name: str, images: int, n_threads: int):
             yield "weight by outer products, several passes of rows"
         if p.blocks > 1:
             yield "weight by outer products, several blocks"
+        if plans.WeightGeometry(*p.fields).together > 1 and images > plans.chunks(shape, images):
+            yield "weight by outer products, several images together"
     else:
         p = plans.dot_gradient(shape)
         yield f"weight by dot products, {'copied' if p.fields[10] else 'direct'}"
@@ -297,7 +301,7 @@ def depthwise_paths(direction: str, shape, images: int, n_threads: int):
         yield f"{direction} by depth, blocks of rows"
 
 
-SPREADING = ((1, 2), (2, 1), (2, 3), (3, 2), (3, 4), (4, 3))
+SPREADING = ((1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (3, 4), (4, 3))
 PATHS = {
     *(f"{d} by depth, sliding {k}, 1 columns on" for d in ("forward", "input") for k in plans.SLIDING),
     *(f"forward by depth, sliding {k}, 2 columns on" for k in plans.SLIDING),
@@ -318,6 +322,7 @@ PATHS = {
     *("forward several passes a row", "input several passes a row"),
     *(f"{d} {field} above 1" for d in ("forward", "input") for field in plans.Tasks._fields),
     *(f"weight by outer products{w}" for w in ("", ", dilated", ", several passes of rows", ", several blocks")),
+    "weight by outer products, several images together",
     *(f"weight by dot products, {w}" for w in ("copied", "direct", "several passes of rows")),
     "weight, several images a chunk",
 }

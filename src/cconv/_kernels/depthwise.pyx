@@ -340,6 +340,8 @@ cdef void spread_block(vec* y, const vec* source, const vec* weight, const vec* 
             spread_columns(<vec*> at(y, (rows.first + first * rows.step) * g.out_width), source, weight, zeros, g, rows, columns, taps, first, last, 1, 2)
         elif columns.taps == 2 and columns[1].taps == 1:
             spread_columns(<vec*> at(y, (rows.first + first * rows.step) * g.out_width), source, weight, zeros, g, rows, columns, taps, first, last, 2, 1)
+        elif columns.taps == 2 and columns[1].taps == 2:
+            spread_columns(<vec*> at(y, (rows.first + first * rows.step) * g.out_width), source, weight, zeros, g, rows, columns, taps, first, last, 2, 2)
         elif columns.taps == 2:
             spread_columns(<vec*> at(y, (rows.first + first * rows.step) * g.out_width), source, weight, zeros, g, rows, columns, taps, first, last, 2, 3)
         elif columns.taps == 3 and columns[1].taps == 2:

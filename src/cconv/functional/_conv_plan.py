@@ -52,6 +52,7 @@ class Machine(NamedTuple):
 
     lanes: int  # numbers in a register
     positions: int  # positions a pass along channels
+    gathered: int  # positions a pass of outer products
 
 
 class Geometry(NamedTuple):
@@ -114,6 +115,7 @@ class WeightGeometry(NamedTuple):
     out_rows: int
     out_columns: int
     pass_rows: int
+    together: int
     runs: int
     run: int
 
@@ -433,6 +435,7 @@ def tasks(plan: Correlation, images: int, threads: int, itemsize: int) -> Tasks:
 # --- gradient to the weight ---------------------------------------------------------------------------------
 
 CHUNKS = 32  # images are summed in at most so many chunks ...
+CHUNK_GROUPS = 64  # ... less where groups give threads enough to share: a chunk adds up its lanes at its end ...
 CHUNK_SUMS = 1 << 19  # ... whose sums are at most so many numbers together
 
 
@@ -445,8 +448,12 @@ def by_outer(shape: Shape) -> bool:
 def chunks(shape: Shape, images: int) -> int:
     """Chunks of images whose weight gradients are summed apart, then added in order."""
     size = shape.filters * shape.group_channels * shape.kernel[0] * shape.kernel[1]
-    most = max(1, min(images, CHUNKS, CHUNK_SUMS // size))
+    most = max(1, min(images, CHUNKS, CHUNK_GROUPS // shape.groups, CHUNK_SUMS // size))
     return 1 << most.bit_length() - 1  # a power of two: threads then get equal shares
+
+
+TURNED = 1 << 17  # numbers of x and grad_y of a pass, turned: about half of a second-level cache
+TOGETHER = 1 << 18  # the same of several images
 
 
 @lru_cache(KEPT_PLANS)
@@ -459,28 +466,29 @@ def outer_gradient(shape: Shape, machine: Machine) -> OuterGradient:
     padded_width = (ow - 1) * sw + (kw - 1) * dw + 1
     reach = (kh - 1) * dh + 1
     padded = -(-shape.group_filters // lanes) * lanes
-    # x and grad_y of a pass, turned, take about half of a second-level cache.
-    pass_rows = max(1, min(oh, (1 << 17) // (sh * padded_width * channels + ow * padded)))
+    pass_rows = max(1, min(oh, TURNED // (sh * padded_width * channels + ow * padded)))
     if dw == 1:
         run_offsets, run = np.arange(kh) * dh * padded_width * channels, kw * channels
     else:
         r, s = np.ogrid[:kh, :kw]
         run_offsets, run = ((r * dh * padded_width + s * dw) * channels).ravel(), channels
-    i, j = np.ogrid[:pass_rows, :ow]
-    positions = ((i * sh * padded_width + j * sw) * channels).ravel()
+    turned = ((pass_rows - 1) * sh + reach) * padded_width * channels
+    fitting = min(machine.gathered // (oh * ow), TOGETHER // (turned + oh * ow * padded))
+    together = max(1, fitting) if pass_rows == oh else 1
+    image, i, j = np.ogrid[:together, :pass_rows, :ow]
+    positions = (image * turned + (i * sh * padded_width + j * sw) * channels).ravel()
     geometry = WeightGeometry(
         groups=shape.groups, channels=channels, filters=shape.group_filters, height=shape.height, width=shape.width,
         top=top, left=left, padded_width=padded_width, stride_h=sh, kernel_rows=kh, kernel_columns=kw, reach=reach,
-        out_rows=oh, out_columns=ow, pass_rows=pass_rows, runs=len(run_offsets), run=run,
+        out_rows=oh, out_columns=ow, pass_rows=pass_rows, together=together, runs=len(run_offsets), run=run,
     )  # fmt: skip
-    turned = -(-((pass_rows - 1) * sh + reach) * padded_width * channels // 16) * 16
     return OuterGradient(
         fields=np.array(geometry, np.intp),
         run_offsets=_index32("conv2d_backward", run_offsets),
         positions=_index32("conv2d_backward", positions),
         blocks=-(-padded // (2 * lanes)),
         sums=shape.groups * kh * kw * channels * padded,
-        per_thread=-(-(turned + pass_rows * ow * padded) // 16) * 16 + TAIL,
+        per_thread=-(-together * turned // 16) * 16 + -(-together * pass_rows * ow * padded // 16) * 16 + TAIL,
     )
 
 

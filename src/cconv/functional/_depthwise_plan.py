@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._conv_plan import KEPT_PLANS, SLIDING, Shape, _phase_taps, slides
+from ._conv_plan import KEPT_PLANS, Shape, _phase_taps, slides
 
+SPREADING = (3, 4, 5, 7)  # widths of filters whose even and odd columns of the gradient are made together
 NEAR = 2048  # numbers of the source that stay in the first-level cache
 
 
@@ -125,7 +126,7 @@ def input_gradient(shape: Shape) -> Depthwise:
     (sh, sw), (dh, dw), (kh, kw) = shape.stride, shape.dilation, shape.kernel
     sliding = kh if slides(shape) and sh == 1 else 0
     # An odd dilation leaves each phase every second tap; with an even one, one phase has them all.
-    spreads = sw == 2 and shape.width > 1 and kw in SLIDING and dw % 2 == 1
+    spreads = sw == 2 and shape.width > 1 and kw in SPREADING and dw % 2 == 1
     return _plan(
         _gradient_phases(shape.height, sh, shape.padding[0][0], dh, kh, sliding > 0 and dh > 1),
         _gradient_phases(shape.width, sw, shape.padding[1][0], dw, kw, False),

@@ -110,8 +110,8 @@ def _shape(x, weight, stride, padding, dilation, groups, output) -> plans.Shape:
 def _machine(dtype: np.dtype) -> plans.Machine:
     key = _dispatch.isa, dtype
     if key not in _machines:
-        single, double, positions = _dispatch.conv2d.constants()
-        _machines[key] = plans.Machine(single if dtype == np.float32 else double, positions)
+        single, double, *passes = _dispatch.conv2d.constants()
+        _machines[key] = plans.Machine(single if dtype == np.float32 else double, *passes)
     return _machines[key]
 
 
