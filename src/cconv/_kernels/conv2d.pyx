@@ -17,7 +17,7 @@ from cython.parallel cimport prange, threadid
 cimport numpy as cnp
 
 from cconv._kernels.pack cimport clear, copy, copy_steps, inside, set_all, transpose
-from cconv._kernels.simd cimport lanes, real
+from cconv._kernels.simd cimport L32, L64, at, head, lanes, real, splat, v32, v64, vec
 from cconv._kernels.tile cimport dot_any, lane_sum, outer_any, tile_rows, virtual_lanes
 
 cnp.import_array()
@@ -575,21 +575,35 @@ def weight_by_dot(cnp.ndarray grad_weight, cnp.ndarray grad_y, cnp.ndarray x, cn
 # --- gradient to the bias -----------------------------------------------------------------------------------
 
 
-cdef void sum_plane(real* total, const real* grad_y, Py_ssize_t images, Py_ssize_t channels, Py_ssize_t plane, Py_ssize_t channel) noexcept nogil:
-    """Sum of one channel over images and positions, in 16 virtual lanes."""
-    cdef real acc[16]
-    cdef Py_ssize_t n, p
-    cdef int i
-    cdef const real* src
-    for i in range(16):
-        acc[i] = 0
-    for n in range(images):
-        src = grad_y + (n * channels + channel) * plane
+cdef inline void add_images(vec* total, const vec* grad_y, Py_ssize_t images, Py_ssize_t step, Py_ssize_t plane) noexcept nogil:
+    """16 virtual lanes of a channel's sum: number p of a plane goes to lane p mod 16."""
+    cdef int L = L32 if vec is v32 else L64, v
+    cdef vec acc[16]
+    cdef Py_ssize_t _, p
+    for v in range(16 // L):
+        acc[v] = splat(0, acc[v])
+    for _ in range(images):
         for p in range(0, plane - plane % 16, 16):
-            for i in range(16):
-                acc[i] += src[p + i]
-        for i in range(<int> (plane % 16)):
-            acc[i] += src[plane - plane % 16 + i]
+            for v in range(16 // L):
+                acc[v] = acc[v] + at(grad_y, p + v * L)[0]
+        p = plane - plane % 16
+        for v in range(16 // L):
+            if p < plane:
+                acc[v] = acc[v] + head(at(grad_y, p), <int> min(<Py_ssize_t> L, plane - p))
+            p += L
+        grad_y = at(grad_y, step)
+    for v in range(16 // L):
+        (<vec*> at(total, v * L))[0] = acc[v]
+
+
+cdef void sum_plane(real* total, const real* grad_y, Py_ssize_t images, Py_ssize_t channels, Py_ssize_t plane, Py_ssize_t channel) noexcept nogil:
+    """Sum of one channel over images and positions."""
+    cdef real acc[16]
+    cdef int i
+    if real is float:
+        add_images(<v32*> acc, <const v32*> (grad_y + channel * plane), images, channels * plane, plane)
+    else:
+        add_images(<v64*> acc, <const v64*> (grad_y + channel * plane), images, channels * plane, plane)
     for i in range(8):
         acc[i] += acc[i + 8]
     for i in range(4):
