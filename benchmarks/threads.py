@@ -1,7 +1,7 @@
 """How large convolutions scale with threads, in turns: ``python benchmarks/threads.py [--threads 1 2 ...]``.
 
-Each row is one pass of one layer; a figure is the time on one thread over that on so many. The peak's row is the limit: multiply-adds in
-registers alone, on this machine, in the same minutes.
+Each row is one pass of one layer; a figure is the time on one thread over that on so many. The first row is the limit
+of this machine in the same minutes: multiply-adds in registers alone.
 """
 
 from __future__ import annotations

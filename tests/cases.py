@@ -51,12 +51,14 @@ def _convolution(draw: Draw):
     groups = draw.of(1, 1, 1, 2, 3)
     channels, filters = draw.of(1, 2, 3, 5, 8, 17), draw.of(1, 2, 5, 8, 13, 16, 17, 33)
     kernel = draw.upto(4), draw.upto(4)
+    if draw.of(True, False, False):
+        channels, filters, kernel = 1, draw.of(1, 1, 2), draw.of((3, 3), (3, 3), (5, 5), (7, 7), kernel)
     options = {
         "stride": (draw.of(1, 1, 2, 3), draw.of(1, 1, 2, 3)),
         "padding": ((draw.of(0, 1, 2), draw.of(0, 1, 4)), (draw.of(0, 1, 3), draw.of(0, 1, 2))),
         "dilation": (draw.of(1, 1, 2), draw.of(1, 1, 2)),
     }
-    size = 7 + draw.upto(10), 7 + draw.upto(12)
+    size = max(7 + draw.upto(10), 2 * kernel[0]), max(7 + draw.upto(12), 2 * kernel[1])
     if draw.of(True, False, False):
         kernel, options = (3, 3), {"padding": options["padding"], "algorithm": "winograd"}
     x = draw.normal(draw.of(2, 3, 7), groups * channels, *size)

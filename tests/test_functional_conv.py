@@ -14,6 +14,7 @@ from cconv import functional as F
 from cconv import reference as R
 from cconv._shapes import padding_pairs, pair, window_output
 from cconv.functional import _conv_plan as plans
+from cconv.functional import _depthwise as depthwise
 from cconv.functional import _pointwise
 
 pytestmark = pytest.mark.usefixtures("poison")
@@ -59,6 +60,42 @@ CASES = {
     "groups of whole registers": case((2, 32, 6, 6), (64, 16, 3, 3), groups=2, padding=1),
     "depthwise": case((2, 17, 8, 9), (17, 1, 3, 3), groups=17, padding=1),
     "depthwise, strided, two filters a channel": case((2, 5, 9, 9), (10, 1, 5, 5), groups=5, stride=2, padding=2),
+    "depthwise, strided": case((2, 3, 21, 19), (3, 1, 3, 3), groups=3, stride=2, padding=1),
+    "depthwise, strided, unpadded": case((1, 2, 12, 70), (2, 1, 3, 3), groups=2, stride=2),
+    "depthwise, strided 5x5": case((2, 3, 11, 36), (3, 1, 5, 5), groups=3, stride=2, padding=2),
+    "depthwise, strided 5x5, to the left": case((2, 3, 9, 37), (3, 1, 5, 5), groups=3, stride=2, padding=1),
+    "depthwise, strided 7x7": case((1, 3, 13, 41), (3, 1, 7, 7), groups=3, stride=2, padding=3),
+    "depthwise, strided 7x7, to the left": case((1, 3, 15, 18), (3, 1, 7, 7), groups=3, stride=2, padding=2),
+    "depthwise, strided by 3": case((2, 3, 14, 17), (3, 1, 3, 3), groups=3, stride=3, padding=1),
+    "depthwise, strided by 2 and 1": case((2, 3, 14, 17), (3, 1, 3, 4), groups=3, stride=(2, 1), padding=1),
+    "depthwise, two columns strided by 2": case((2, 3, 5, 2), (3, 1, 2, 2), groups=3, stride=2, padding=2),
+    "depthwise, two columns strided by 3": case((2, 3, 5, 2), (3, 1, 2, 2), groups=3, stride=(1, 3), padding=2),
+    "depthwise, even and strided": case((2, 3, 10, 53), (3, 1, 4, 4), groups=3, stride=2, padding=1),
+    "depthwise, dilated": case((2, 3, 12, 13), (3, 1, 3, 3), groups=3, dilation=(3, 2), padding=2),
+    "depthwise, dilated beyond the image": case((2, 3, 4, 5), (3, 1, 3, 3), groups=3, dilation=6, padding=6),
+    "depthwise, dilated and strided": case((2, 3, 12, 13), (3, 1, 3, 3), groups=3, dilation=3, stride=2, padding=2),
+    "depthwise, dilated by 2 and strided": case((2, 3, 12, 40), (3, 1, 3, 3), groups=3, dilation=2, stride=2),
+    "depthwise, unequal padding": case((2, 3, 6, 5), (3, 1, 3, 3), groups=3, padding=((0, 4), (5, 1))),
+    "depthwise, unequal padding, strided": case(
+        (2, 3, 7, 5), (3, 1, 3, 3), groups=3, padding=((6, 0), (1, 7)), stride=2
+    ),
+    "depthwise, one column": case((2, 3, 9, 1), (3, 1, 3, 1), groups=3, padding=(1, 0)),
+    "depthwise, one column under a wide filter": case((2, 3, 9, 1), (3, 1, 7, 7), groups=3, padding=3),
+    "depthwise, one column strided": case((2, 3, 9, 1), (3, 1, 3, 3), groups=3, padding=1, stride=2),
+    "depthwise, 1x1": case((2, 5, 4, 7), (5, 1, 1, 1), groups=5),
+    "depthwise, 5x5": case((2, 3, 8, 35), (3, 1, 5, 5), groups=3, padding=2),
+    "depthwise, 7x7": case((2, 3, 8, 35), (3, 1, 7, 7), groups=3, padding=3),
+    "depthwise, 9x2": case((2, 3, 12, 79), (3, 1, 9, 2), groups=3, padding=(4, 1)),
+    "depthwise, no images": case((0, 3, 6, 6), (3, 1, 3, 3), groups=3, padding=1),
+    "depthwise, more rows than a band": case((1, 2, 70, 66), (2, 1, 3, 3), groups=2, padding=1),
+    "depthwise, more rows than a band, strided": case((1, 2, 90, 66), (2, 1, 3, 3), groups=2, padding=1, stride=2),
+    "depthwise, many channels": case((3, 130, 5, 7), (130, 1, 3, 3), groups=130, padding=1),
+    "depthwise, many images": case((37, 2, 5, 6), (2, 1, 3, 3), groups=2, padding=1),
+    "depthwise, one image of one channel": case((1, 1, 30, 20), (1, 1, 3, 3), padding=1),
+    "depthwise, three filters a channel": case((2, 4, 9, 20), (12, 1, 3, 3), groups=4, padding=1),
+    "depthwise, three filters a channel, strided": case((2, 4, 9, 20), (12, 1, 3, 3), groups=4, padding=1, stride=2),
+    "depthwise, nine filters a channel, strided": case((2, 2, 9, 9), (18, 1, 5, 5), groups=2, padding=1, stride=2),
+    "few filters a channel, 2x3": case((2, 4, 9, 9), (8, 1, 2, 3), groups=4),
     "grouped pointwise": case((3, 8, 5, 5), (26, 4, 1, 1), groups=2),
     # sizes
     "pointwise": case((2, 9, 12, 12), (40, 9, 1, 1)),
@@ -74,11 +111,13 @@ CASES = {
     "more positions than a pass": case((1, 8, 21, 20), (40, 8, 3, 3), padding=1),
     "rows longer than a pass": case((1, 32, 3, 225), (32, 32, 2, 31)),
     "one row of many channels": case((1, 70, 1, 9), (80, 70, 1, 3), padding=(0, 1)),
-    "few filters on a large plane": case((1, 1, 70, 131), (2, 1, 3, 3), padding=1),
+    "few filters on a large plane": case((1, 2, 64, 131), (2, 2, 3, 3), padding=1),
+    "two filters of one channel on a large plane": case((1, 1, 130, 131), (2, 1, 3, 3), padding=1),
     "many channels on a wide plane": case((1, 65, 24, 66), (64, 65, 3, 3), padding=1),
     "weights beyond a cache": case((13, 576, 3, 3), (20, 576, 3, 3), padding=1),
     "weights beyond a cache, to many filters": case((13, 20, 3, 3), (576, 20, 3, 3), padding=1),
     "more images than chunks": case((37, 2, 5, 5), (3, 2, 3, 3)),
+    "more images than chunks, more than fit together": case((70, 64, 3, 3), (128, 64, 3, 3), padding=1),
     "more images than chunks, many filters": case((37, 4, 5, 5), (17, 4, 3, 3)),
 }
 # Around the widths of registers, for vectors along channels and along positions.
@@ -166,6 +205,8 @@ def test_a_result_too_large_is_a_memory_error():
 
 SPECIAL = (
     *("lenet second", "strided first layer", "unequal padding", "dilated and strided", "groups", "depthwise", "wide"),
+    *("depthwise, strided", "depthwise, strided by 3", "depthwise, dilated", "depthwise, unequal padding"),
+    *("depthwise, 5x5", "depthwise, strided 7x7", "depthwise, 9x2", "depthwise, three filters a channel"),
     *("pointwise", "pointwise, many channels", "columns of taps, rows without a gap", "more taps than a pass"),
 )
 
@@ -194,8 +235,11 @@ def paths(name: str, images: int, n_threads: int):
     stride, dilation = (pair("", "", options.get(o, 1)) for o in ("stride", "dilation"))
     padding = padding_pairs("", options.get("padding", 0), weight_shape[2:], stride, dilation)
     shape = conv._shape(x, weight, stride, padding, dilation, options.get("groups", 1), grad_y.shape[2:])
-    machine = conv._machine(np.dtype(np.float32))
+    machine, by_depth = conv._machine(np.dtype(np.float32)), plans.by_depth(shape)
     for direction, plan in (("forward", plans.forward), ("input", plans.input_gradient)):
+        if getattr(by_depth, direction):
+            yield from depthwise_paths(direction, shape, max(images, 1), n_threads)
+            continue
         p = plan(shape, machine)
         g, along = p.geometry, "along channels" if p.along_channels else "along positions"
         yield f"{direction} {along}"
@@ -221,7 +265,12 @@ def paths(name: str, images: int, n_threads: int):
         if plans.by_product(shape, machine, direction):
             cut = _pointwise.correlation(shape, machine, direction == "input", images, n_threads)
             yield from (f"{direction} by products, {f}" for f in ("blocks", "splits") if getattr(cut, f) > 1)
-    if plans.by_product(shape, machine, "weight"):
+    if by_depth.weight:
+        p = depthwise.forward(shape).sizes
+        yield f"weight by depth, {'sliding' if p.sliding == 3 else 'any'}, {shape.stride[1]} columns on"
+        if depthwise.parts(shape, max(images, 1)) > 1:
+            yield "weight by depth, several parts"
+    elif plans.by_product(shape, machine, "weight"):
         cut = _pointwise.weight_gradient(shape, machine, images, n_threads)
         g = _pointwise.WeightGeometry(*cut.fields)
         yield f"weight by products, {'filters' if g.filters_turned else 'channels'} turned"
@@ -230,23 +279,59 @@ def paths(name: str, images: int, n_threads: int):
             yield "weight by products, images together"
         if g.stretch < g.plane:
             yield "weight by products, several stretches"
-    if plans.by_outer(shape):
+    elif plans.by_outer(shape):
         p = plans.outer_gradient(shape, machine)
         yield "weight by outer products" + (", dilated" if dilation[1] > 1 else "")
         if shape.output[0] > plans.WeightGeometry(*p.fields).pass_rows:
             yield "weight by outer products, several passes of rows"
         if p.blocks > 1:
             yield "weight by outer products, several blocks"
+        if plans.WeightGeometry(*p.fields).together > 1 and images > plans.chunks(shape, images):
+            yield "weight by outer products, several images together"
     else:
         p = plans.dot_gradient(shape)
         yield f"weight by dot products, {'copied' if p.fields[10] else 'direct'}"
         if plans.Phase(*p.phases[0]).end > p.pass_rows:
             yield "weight by dot products, several passes of rows"
-    if 1 < plans.chunks(shape, images) < images:
+    if not by_depth.weight and 1 < plans.chunks(shape, images) < images:
         yield "weight, several images a chunk"
 
 
+def depthwise_paths(direction: str, shape, images: int, n_threads: int):
+    """What the depthwise plans choose, as a set of words."""
+    p = getattr(depthwise, {"input": "input_gradient"}.get(direction, direction))(shape)
+    rows, columns = ([depthwise.Axis(*axis) for axis in axes] for axes in (p.rows, p.columns))
+    blocks, tasks = depthwise.cut(images * p.sizes.planes, p.sizes.out_height, n_threads)
+    if p.sizes.sliding:
+        yield f"{direction} by depth, sliding {p.sizes.sliding}, {shape.stride[1]} columns on"
+        if len(rows) > 1:
+            yield f"{direction} by depth, rows apart"
+        if max(axis.outputs for axis in rows) > p.sizes.band:
+            yield f"{direction} by depth, several bands"
+        if 1 < p.sizes.together < images * p.sizes.planes // tasks:
+            yield f"{direction} by depth, several planes together"
+    elif p.sizes.spreading:
+        yield f"{direction} by depth, spreading {columns[0].taps} and {columns[1].taps}"
+    else:
+        yield f"{direction} by depth, strips of {len(columns)} phases, {columns[0].source_step} columns on"
+    if p.sizes.fan_in > 1 or p.sizes.fan_out > 1:
+        yield f"{direction} by depth, several filters a channel"
+    if blocks > 1:
+        yield f"{direction} by depth, blocks of rows"
+
+
+SPREADING = ((1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (3, 4), (4, 3))
 PATHS = {
+    *(f"{d} by depth, sliding {k}, 1 columns on" for d in ("forward", "input") for k in plans.SLIDING),
+    *(f"forward by depth, sliding {k}, 2 columns on" for k in plans.SLIDING),
+    *(f"{d} by depth, {w}" for d in ("forward", "input") for w in ("rows apart", "several bands", "blocks of rows")),
+    *(f"{d} by depth, several {w}" for d in ("forward", "input") for w in ("planes together", "filters a channel")),
+    *(f"input by depth, spreading {even} and {odd}" for even, odd in SPREADING),
+    *(f"forward by depth, strips of 1 phases, {n} columns on" for n in (1, 2, 3)),
+    *(f"input by depth, strips of {n} phases, 1 columns on" for n in (1, 2, 3)),
+    *(f"weight by depth, any, {n} columns on" for n in (1, 2, 3)),
+    *(f"weight by depth, sliding, {n} columns on" for n in (1, 2)),
+    "weight by depth, several parts",
     *(f"{d} along {a}" for d in ("forward", "input") for a in ("channels", "positions")),
     *(f"{d} {c}" for d in ("forward", "input") for c in ("copied", "direct", "one phase", "rows without a gap")),
     *("input several phases", "input a phase without taps"),
@@ -256,6 +341,7 @@ PATHS = {
     *("forward several passes a row", "input several passes a row"),
     *(f"{d} {field} above 1" for d in ("forward", "input") for field in plans.Tasks._fields),
     *(f"weight by outer products{w}" for w in ("", ", dilated", ", several passes of rows", ", several blocks")),
+    "weight by outer products, several images together",
     *(f"weight by dot products, {w}" for w in ("copied", "direct", "several passes of rows")),
     "weight, several images a chunk",
     *(f"{d} by products, {field}" for d in ("forward", "input") for field in ("blocks", "splits")),

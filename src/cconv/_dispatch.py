@@ -11,9 +11,12 @@ from ._kernels import cpu
 
 # Widest first.
 _ORDER = ("avx512", "avx2", "neon", "baseline")
-_KERNELS = ("activation", "conv2d", "linear", "loss", "optimizer", "peak", "pointwise", "pool2d", "winograd")
+_KERNELS = (
+    *("activation", "conv2d", "depthwise", "linear", "loss", "optimizer", "peak", "pointwise", "pool2d", "winograd"),
+)
 
 conv2d: ModuleType
+depthwise: ModuleType
 pool2d: ModuleType
 activation: ModuleType
 linear: ModuleType

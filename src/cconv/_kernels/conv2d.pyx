@@ -17,7 +17,7 @@ from cython.parallel cimport prange, threadid
 cimport numpy as cnp
 
 from cconv._kernels.pack cimport clear, copy, copy_steps, inside, set_all, transpose
-from cconv._kernels.simd cimport TILE, lanes, real
+from cconv._kernels.simd cimport L32, L64, TILE, at, head, lanes, real, splat, v32, v64, vec
 from cconv._kernels.tile cimport dot_any, lane_sum, outer_any, tile_rows, virtual_lanes
 
 cnp.import_array()
@@ -26,6 +26,7 @@ cnp.import_array()
 cdef enum:
     TERMS = 128  # taps a pass: their packed weights (16 KB) stay in the first-level cache
     POSITIONS = 192  # positions a pass: their sums do too
+    GATHERED = 256  # positions a pass of the gradient to the weight, of one image or of several
     CHANNELS = 16  # channels whose weight gradients are put in place together: a line of the result
     SMALL = 1 << 17  # numbers that one thread copies or adds up before another is awake
 
@@ -381,6 +382,7 @@ cdef struct WeightGeometry:
     Py_ssize_t out_rows
     Py_ssize_t out_columns
     Py_ssize_t pass_rows  # output rows a pass: x and grad_y, turned, stay in the second-level cache
+    Py_ssize_t together  # images a pass: small ones, so that their sums are read and written less often
     Py_ssize_t runs  # stretches of taps that lie next to each other in the turned image
     Py_ssize_t run  # taps a stretch
 
@@ -403,33 +405,42 @@ cdef void turn_rows(real* dst, const real* x, const WeightGeometry* g, Py_ssize_
 cdef void outer_task(real* sums, const real* grad_y, const real* x, const int* run_offsets, const int* positions, const WeightGeometry* g,
                      real* scratch, Py_ssize_t images, Py_ssize_t chunks, Py_ssize_t splits, Py_ssize_t index) noexcept nogil:
     """One chunk of images, one group, one range of filters."""
-    cdef int steps[POSITIONS]
+    cdef int steps[GATHERED]
     cdef Py_ssize_t L = lanes(sums), C = g.channels, K = g.filters
     cdef Py_ssize_t padded = (K + L - 1) // L * L, blocks = (padded + 2 * L - 1) // (2 * L)
     cdef Py_ssize_t split = index % splits, group = index // splits % g.groups, chunk = index // splits // g.groups
     cdef Py_ssize_t b0 = blocks * split // splits, b1 = blocks * (split + 1) // splits
     cdef Py_ssize_t k0 = b0 * 2 * L, k1 = min(b1 * 2 * L, padded), wide = k1 - k0, filters = min(k1, K) - k0
     cdef Py_ssize_t taps = g.runs * g.run, plane = g.out_rows * g.out_columns
-    cdef Py_ssize_t n, block, r0, rows, p, p_pass, count, b, run, i, k, m0, tiles, t
+    cdef Py_ssize_t n, m, block, r0, rows, p, p_pass, count, b, run, i, k, m0, tiles, t, images_here, positions_here, passes
+    cdef Py_ssize_t turned_image = ((g.pass_rows - 1) * g.stride_h + g.reach) * g.padded_width * C
+    cdef Py_ssize_t n_end = images * (chunk + 1) // chunks
     cdef int J
     cdef real* turned = scratch
-    cdef real* dy = scratch + (((g.pass_rows - 1) * g.stride_h + g.reach) * g.padded_width * C + 15) // 16 * 16
-    for t in range(POSITIONS):
+    cdef real* dy = scratch + (g.together * turned_image + 15) // 16 * 16
+    for t in range(GATHERED):
         steps[t] = <int> (t * wide)
     sums += (chunk * g.groups + group) * taps * padded
     for t in range(taps):
         clear(sums + t * padded + k0, wide)
     if filters < wide:
-        clear(dy, g.pass_rows * g.out_columns * wide)
-    for n in range(images * chunk // chunks, images * (chunk + 1) // chunks):
+        clear(dy, g.together * g.pass_rows * g.out_columns * wide)
+    n = images * chunk // chunks
+    while n < n_end:
+        images_here = min(g.together, n_end - n)
         for block in range((g.out_rows + g.pass_rows - 1) // g.pass_rows):
             r0 = block * g.pass_rows
             rows = min(g.pass_rows, g.out_rows - r0)
-            turn_rows(turned, x + (n * g.groups + group) * C * g.height * g.width, g, r0 * g.stride_h, (rows - 1) * g.stride_h + g.reach)
-            transpose(grad_y + ((n * g.groups + group) * K + k0) * plane + r0 * g.out_columns, plane, filters, rows * g.out_columns, dy, wide)
-            for p_pass in range((rows * g.out_columns + POSITIONS - 1) // POSITIONS):
-                p = p_pass * POSITIONS
-                count = min(<Py_ssize_t> POSITIONS, rows * g.out_columns - p)
+            for m in range(images_here):
+                turn_rows(turned + m * turned_image, x + ((n + m) * g.groups + group) * C * g.height * g.width, g, r0 * g.stride_h,
+                          (rows - 1) * g.stride_h + g.reach)
+                transpose(grad_y + (((n + m) * g.groups + group) * K + k0) * plane + r0 * g.out_columns, plane, filters, rows * g.out_columns,
+                          dy + m * plane * wide, wide)
+            positions_here = images_here * rows * g.out_columns
+            passes = (positions_here + GATHERED - 1) // GATHERED
+            for p_pass in range(passes):
+                p = positions_here * p_pass // passes
+                count = positions_here * (p_pass + 1) // passes - p
                 for b in range(b0, b1):
                     m0 = b * 2 * L - k0
                     J = 2 if wide - m0 >= 2 * L else 1
@@ -439,6 +450,7 @@ cdef void outer_task(real* sums, const real* grad_y, const real* x, const int* r
                             i = g.run * k // tiles
                             outer(sums + (run * g.run + i) * padded + k0 + m0, padded, turned + run_offsets[run] + i, dy + p * wide + m0,
                                   positions + p, steps, count, <int> (g.run * (k + 1) // tiles - i), J)
+        n += images_here
 
 
 cdef void reduce_outer(real* grad_weight, real* sums, const WeightGeometry* g, Py_ssize_t chunks, Py_ssize_t index) noexcept nogil:
@@ -563,21 +575,35 @@ def weight_by_dot(cnp.ndarray grad_weight, cnp.ndarray grad_y, cnp.ndarray x, cn
 # --- gradient to the bias -----------------------------------------------------------------------------------
 
 
-cdef void sum_plane(real* total, const real* grad_y, Py_ssize_t images, Py_ssize_t channels, Py_ssize_t plane, Py_ssize_t channel) noexcept nogil:
-    """Sum of one channel over images and positions, in 16 virtual lanes."""
-    cdef real acc[16]
-    cdef Py_ssize_t n, p
-    cdef int i
-    cdef const real* src
-    for i in range(16):
-        acc[i] = 0
-    for n in range(images):
-        src = grad_y + (n * channels + channel) * plane
+cdef inline void add_images(vec* total, const vec* grad_y, Py_ssize_t images, Py_ssize_t step, Py_ssize_t plane) noexcept nogil:
+    """16 virtual lanes of a channel's sum: number p of a plane goes to lane p mod 16."""
+    cdef int L = L32 if vec is v32 else L64, v
+    cdef vec acc[16]
+    cdef Py_ssize_t _, p
+    for v in range(16 // L):
+        acc[v] = splat(0, acc[v])
+    for _ in range(images):
         for p in range(0, plane - plane % 16, 16):
-            for i in range(16):
-                acc[i] += src[p + i]
-        for i in range(<int> (plane % 16)):
-            acc[i] += src[plane - plane % 16 + i]
+            for v in range(16 // L):
+                acc[v] = acc[v] + at(grad_y, p + v * L)[0]
+        p = plane - plane % 16
+        for v in range(16 // L):
+            if p < plane:
+                acc[v] = acc[v] + head(at(grad_y, p), <int> min(<Py_ssize_t> L, plane - p))
+            p += L
+        grad_y = at(grad_y, step)
+    for v in range(16 // L):
+        (<vec*> at(total, v * L))[0] = acc[v]
+
+
+cdef void sum_plane(real* total, const real* grad_y, Py_ssize_t images, Py_ssize_t channels, Py_ssize_t plane, Py_ssize_t channel) noexcept nogil:
+    """Sum of one channel over images and positions."""
+    cdef real acc[16]
+    cdef int i
+    if real is float:
+        add_images(<v32*> acc, <const v32*> (grad_y + channel * plane), images, channels * plane, plane)
+    else:
+        add_images(<v64*> acc, <const v64*> (grad_y + channel * plane), images, channels * plane, plane)
     for i in range(8):
         acc[i] += acc[i + 8]
     for i in range(4):
@@ -601,5 +627,6 @@ def sum_planes(cnp.ndarray total, cnp.ndarray grad_y, int threads):
 
 
 def constants():
-    """What the plans need to know of this build: lanes of a register of float and of double, positions a pass, rows of a tile."""
-    return lanes[float](NULL), lanes[double](NULL), POSITIONS, TILE
+    """What the plans need to know of this build: lanes of a register of float and of double, rows of a tile, positions a pass,
+    forward and in the gradient to the weight."""
+    return lanes[float](NULL), lanes[double](NULL), TILE, POSITIONS, GATHERED

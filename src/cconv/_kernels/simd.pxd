@@ -113,6 +113,13 @@ cdef extern from *:
     CC_INLINE void cc_put32(float *p, v32 v, int n) {
     #if CC_BYTES == 64
       _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+    #elif CC_BYTES == 32
+      /* By halves: a call of memcpy is dear, and so is AMD's masked store. */
+      __m128 q = _mm256_castps256_ps128((__m256)v);
+      if (n & 8) { _mm256_storeu_ps(p, (__m256)v); return; }
+      if (n & 4) { _mm_storeu_ps(p, q); q = _mm256_extractf128_ps((__m256)v, 1); p += 4; }
+      if (n & 2) { _mm_storel_pi((__m64 *)p, q); q = _mm_movehl_ps(q, q); p += 2; }
+      if (n & 1) _mm_store_ss(p, q);
     #else
       memcpy(p, &v, sizeof(float) * (size_t)n);
     #endif
@@ -120,10 +127,50 @@ cdef extern from *:
     CC_INLINE void cc_put64(double *p, v64 v, int n) {
     #if CC_BYTES == 64
       _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)v);
+    #elif CC_BYTES == 32
+      __m128d q = _mm256_castpd256_pd128((__m256d)v);
+      if (n & 4) { _mm256_storeu_pd(p, (__m256d)v); return; }
+      if (n & 2) { _mm_storeu_pd(p, q); q = _mm256_extractf128_pd((__m256d)v, 1); p += 2; }
+      if (n & 1) _mm_store_sd(p, q);
     #else
       memcpy(p, &v, sizeof(double) * (size_t)n);
     #endif
     }
+
+    /* Lanes lo..hi-1 of a register, lo and hi in 0..lanes. cc_take reads them; the others are 0, and their memory is not touched. */
+    #if CC_BYTES == 64
+      typedef unsigned cc_span;
+      #define cc_span32(lo, hi) ((unsigned)(((1u << (hi)) - 1) & (~0u << (lo))))
+      #define cc_span64(lo, hi) cc_span32(lo, hi)
+      #define cc_take32(p, m) ((v32)_mm512_maskz_loadu_ps((__mmask16)(m), p))
+      #define cc_take64(p, m) ((v64)_mm512_maskz_loadu_pd((__mmask8)(m), p))
+    #elif CC_BYTES == 32
+      typedef __m256i cc_span;
+      CC_INLINE cc_span cc_span32(int lo, int hi) {
+        const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        return _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(lo), lane), _mm256_cmpgt_epi32(_mm256_set1_epi32(hi), lane));
+      }
+      CC_INLINE cc_span cc_span64(int lo, int hi) {
+        const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+        return _mm256_andnot_si256(_mm256_cmpgt_epi64(_mm256_set1_epi64x(lo), lane), _mm256_cmpgt_epi64(_mm256_set1_epi64x(hi), lane));
+      }
+      #define cc_take32(p, m) ((v32)_mm256_maskload_ps(p, m))
+      #define cc_take64(p, m) ((v64)_mm256_maskload_pd(p, m))
+    #else
+      typedef struct { int lo, hi; } cc_span;
+      CC_INLINE cc_span cc_span32(int lo, int hi) { cc_span m; m.lo = lo; m.hi = hi; return m; }
+      #define cc_span64(lo, hi) cc_span32(lo, hi)
+      CC_INLINE v32 cc_take32(const float *p, cc_span m) {
+        float r[CC_L32] = {0}; v32 v;
+        for (int i = m.lo; i < m.hi; i++) r[i] = p[i];
+        memcpy(&v, r, sizeof v); return v;
+      }
+      CC_INLINE v64 cc_take64(const double *p, cc_span m) {
+        double r[CC_L64] = {0}; v64 v;
+        for (int i = m.lo; i < m.hi; i++) r[i] = p[i];
+        memcpy(&v, r, sizeof v); return v;
+      }
+    #endif
 
     /* x > y ? a : b and x <= y ? a : b, lane by lane; both give b where x or y is NaN. max: a where x > y or x is NaN. */
     #if CC_BYTES == 64
@@ -231,6 +278,22 @@ cdef extern from *:
     #define cc_second64(a, b) (a)
     #endif
 
+    /* Lanes of a and b in turns: the first half of them, or the second. */
+    #if CC_SECOND && CC_BYTES == 64
+      #define cc_weave32(a, b, h) ((h) ? __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31) \
+                                       : __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23))
+      #define cc_weave64(a, b, h) ((h) ? __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15) : __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11))
+    #elif CC_SECOND && CC_BYTES == 32
+      #define cc_weave32(a, b, h) ((h) ? __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15) : __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11))
+      #define cc_weave64(a, b, h) ((h) ? __builtin_shufflevector(a, b, 2, 6, 3, 7) : __builtin_shufflevector(a, b, 0, 4, 1, 5))
+    #elif CC_SECOND
+      #define cc_weave32(a, b, h) ((h) ? __builtin_shufflevector(a, b, 2, 6, 3, 7) : __builtin_shufflevector(a, b, 0, 4, 1, 5))
+      #define cc_weave64(a, b, h) ((h) ? __builtin_shufflevector(a, b, 1, 3) : __builtin_shufflevector(a, b, 0, 2))
+    #else
+      #define cc_weave32(a, b, h) (a)
+      #define cc_weave64(a, b, h) (a)
+    #endif
+
     /* A 4x4 block of float, turned: four loads, eight shuffles, four stores (x86 and arm alike). */
     #if CC_BYTES && defined(__has_builtin)
     #if __has_builtin(__builtin_shufflevector)
@@ -265,6 +328,12 @@ cdef extern from *:
     v64 cc_head64(const double* p, int n) noexcept nogil
     void cc_put32(float* p, v32 v, int n) noexcept nogil
     void cc_put64(double* p, v64 v, int n) noexcept nogil
+    ctypedef struct cc_span:
+        pass
+    cc_span cc_span32(int lo, int hi) noexcept nogil
+    cc_span cc_span64(int lo, int hi) noexcept nogil
+    v32 cc_take32(const float* p, cc_span m) noexcept nogil
+    v64 cc_take64(const double* p, cc_span m) noexcept nogil
     v32 cc_gt32(v32 x, v32 y, v32 a, v32 b) noexcept nogil
     v64 cc_gt64(v64 x, v64 y, v64 a, v64 b) noexcept nogil
     v32 cc_le32(v32 x, v32 y, v32 a, v32 b) noexcept nogil
@@ -282,6 +351,8 @@ cdef extern from *:
     int cc_places64(int64_t* dst, v64 place, int64_t first, int64_t step, int n) noexcept nogil
     v32 cc_second32(v32 a, v32 b) noexcept nogil
     v64 cc_second64(v64 a, v64 b) noexcept nogil
+    v32 cc_weave32(v32 a, v32 b, int half) noexcept nogil
+    v64 cc_weave64(v64 a, v64 b, int half) noexcept nogil
     const int CC_TURN
     const int CC_SECOND
     const int L32 "CC_L32"  # lanes of a register of float ...
@@ -338,6 +409,22 @@ cdef inline void put(vec* p, vec value, int n) noexcept nogil:
         cc_put64(<double*> p, value, n)
 
 
+cdef inline cc_span span(int lo, int hi, vec like) noexcept nogil:
+    """Lanes lo..hi-1; none where hi <= lo. Both in 0..lanes."""
+    if vec is v32:
+        return cc_span32(lo, hi)
+    else:
+        return cc_span64(lo, hi)
+
+
+cdef inline vec take(const vec* p, cc_span lanes) noexcept nogil:
+    """The lanes of a span, the others 0: their memory is not touched."""
+    if vec is v32:
+        return cc_take32(<const float*> p, lanes)
+    else:
+        return cc_take64(<const double*> p, lanes)
+
+
 cdef inline vec splat(double x, vec like) noexcept nogil:
     if vec is v32:
         return cc_set32(<float> x)
@@ -366,6 +453,14 @@ cdef inline vec every_second(vec a, vec b) noexcept nogil:
         return cc_second32(a, b)
     else:
         return cc_second64(a, b)
+
+
+cdef inline vec weave(vec a, vec b, const int half) noexcept nogil:
+    """Lanes of a and b in turns: the first half of them, or the second. Only where CC_SECOND is true."""
+    if vec is v32:
+        return cc_weave32(a, b, half)
+    else:
+        return cc_weave64(a, b, half)
 
 
 cdef inline vec where_gt(vec x, vec y, vec a, vec b) noexcept nogil:

@@ -51,8 +51,9 @@ class Machine(NamedTuple):
     """Constants of the kernels in use for one dtype."""
 
     lanes: int  # numbers in a register
-    positions: int  # positions a pass along channels
     tile: int  # rows of a register tile
+    positions: int  # positions a pass along channels
+    gathered: int  # positions a pass of outer products
 
 
 class Geometry(NamedTuple):
@@ -115,6 +116,7 @@ class WeightGeometry(NamedTuple):
     out_rows: int
     out_columns: int
     pass_rows: int
+    together: int
     runs: int
     run: int
 
@@ -217,6 +219,36 @@ def _winograd_pays(shape: Shape, direction: Direction, images: int) -> bool:
     else:  # filters are transformed once a batch: of two images, say
         minimal = tiles * (1.1 * 36 * products + 28 * deep + 20 * wide) + 7 * channels * wide / 2
     return direct > 1.1 * minimal
+
+
+class ByDepth(NamedTuple):
+    """Which directions the depthwise kernels take."""
+
+    forward: bool
+    input: bool
+    weight: bool
+
+
+SLIDING = (3, 5, 7)  # sides of the filters for which the depthwise kernels keep sums in registers from row to row
+REREAD = 1 << 14  # numbers of a plane that stays in the second-level cache while filter after filter reads it
+
+
+def slides(shape: Shape) -> bool:
+    """Whether a loaded row may serve all outputs that it reaches: a square filter of a known side, one stride."""
+    (sh, sw), dilation, (kh, kw) = shape.stride, shape.dilation[0], shape.kernel
+    return kh == kw and kh in SLIDING and sh == sw <= 2 and (sh == 1 or dilation == 1)
+
+
+def by_depth(shape: Shape) -> ByDepth:
+    """One channel a group, and either one filter or a kind of them that the depthwise kernels are fast at."""
+    if shape.group_channels > 1:
+        return ByDepth(False, False, False)
+    one, known, dense = shape.group_filters == 1, slides(shape), shape.stride[0] == 1
+    return ByDepth(
+        forward=one or (known and (dense or shape.kernel[0] == 3)),
+        input=one or (known and (dense or shape.group_filters <= 8)),
+        weight=one or (known and dense and shape.kernel[0] == 3 and shape.height * shape.width <= REREAD),
+    )
 
 
 # --- forward ------------------------------------------------------------------------------------------------
@@ -454,6 +486,7 @@ def tasks(plan: Correlation, images: int, threads: int, itemsize: int) -> Tasks:
 # --- gradient to the weight ---------------------------------------------------------------------------------
 
 CHUNKS = 32  # images are summed in at most so many chunks ...
+CHUNK_GROUPS = 64  # ... less where groups give threads enough to share: a chunk adds up its lanes at its end ...
 CHUNK_SUMS = 1 << 19  # ... whose sums are at most so many numbers together
 
 
@@ -466,8 +499,12 @@ def by_outer(shape: Shape) -> bool:
 def chunks(shape: Shape, images: int) -> int:
     """Chunks of images whose weight gradients are summed apart, then added in order."""
     size = shape.filters * shape.group_channels * shape.kernel[0] * shape.kernel[1]
-    most = max(1, min(images, CHUNKS, CHUNK_SUMS // size))
+    most = max(1, min(images, CHUNKS, CHUNK_GROUPS // shape.groups, CHUNK_SUMS // size))
     return 1 << most.bit_length() - 1  # a power of two: threads then get equal shares
+
+
+TURNED = 1 << 17  # numbers of x and grad_y of a pass, turned: about half of a second-level cache
+TOGETHER = 1 << 18  # the same of several images
 
 
 @lru_cache(KEPT_PLANS)
@@ -480,28 +517,29 @@ def outer_gradient(shape: Shape, machine: Machine) -> OuterGradient:
     padded_width = (ow - 1) * sw + (kw - 1) * dw + 1
     reach = (kh - 1) * dh + 1
     padded = -(-shape.group_filters // lanes) * lanes
-    # x and grad_y of a pass, turned, take about half of a second-level cache.
-    pass_rows = max(1, min(oh, (1 << 17) // (sh * padded_width * channels + ow * padded)))
+    pass_rows = max(1, min(oh, TURNED // (sh * padded_width * channels + ow * padded)))
     if dw == 1:
         run_offsets, run = np.arange(kh) * dh * padded_width * channels, kw * channels
     else:
         r, s = np.ogrid[:kh, :kw]
         run_offsets, run = ((r * dh * padded_width + s * dw) * channels).ravel(), channels
-    i, j = np.ogrid[:pass_rows, :ow]
-    positions = ((i * sh * padded_width + j * sw) * channels).ravel()
+    turned = ((pass_rows - 1) * sh + reach) * padded_width * channels
+    fitting = min(machine.gathered // (oh * ow), TOGETHER // (turned + oh * ow * padded))
+    together = max(1, fitting) if pass_rows == oh else 1
+    image, i, j = np.ogrid[:together, :pass_rows, :ow]
+    positions = (image * turned + (i * sh * padded_width + j * sw) * channels).ravel()
     geometry = WeightGeometry(
         groups=shape.groups, channels=channels, filters=shape.group_filters, height=shape.height, width=shape.width,
         top=top, left=left, padded_width=padded_width, stride_h=sh, kernel_rows=kh, kernel_columns=kw, reach=reach,
-        out_rows=oh, out_columns=ow, pass_rows=pass_rows, runs=len(run_offsets), run=run,
+        out_rows=oh, out_columns=ow, pass_rows=pass_rows, together=together, runs=len(run_offsets), run=run,
     )  # fmt: skip
-    turned = -(-((pass_rows - 1) * sh + reach) * padded_width * channels // 16) * 16
     return OuterGradient(
         fields=np.array(geometry, np.intp),
         run_offsets=_index32("conv2d_backward", run_offsets),
         positions=_index32("conv2d_backward", positions),
         blocks=-(-padded // (2 * lanes)),
         sums=shape.groups * kh * kw * channels * padded,
-        per_thread=-(-(turned + pass_rows * ow * padded) // 16) * 16 + TAIL,
+        per_thread=-(-together * turned // 16) * 16 + -(-together * pass_rows * ow * padded // 16) * 16 + TAIL,
     )
 
 

@@ -9,7 +9,7 @@ from .._kernels.memory import empty
 from .._scratch import scratch
 from .._threads import threads_for
 from . import _conv_plan as plans
-from . import _pointwise, _winograd
+from . import _depthwise, _pointwise, _winograd
 
 _machines: dict[tuple[str, np.dtype], plans.Machine] = {}
 
@@ -126,14 +126,16 @@ def _shape(x, weight, stride, padding, dilation, groups, output) -> plans.Shape:
 def _machine(dtype: np.dtype) -> plans.Machine:
     key = _dispatch.isa, dtype
     if key not in _machines:
-        single, double, positions, tile = _dispatch.conv2d.constants()
-        _machines[key] = plans.Machine(single if dtype == np.float32 else double, positions, tile)
+        single, double, *sizes = _dispatch.conv2d.constants()
+        _machines[key] = plans.Machine(single if dtype == np.float32 else double, *sizes)
     return _machines[key]
 
 
 def _forward(shape: plans.Shape, x, weight, bias, y) -> None:
     machine = _machine(x.dtype)
-    if plans.by_product(shape, machine, "forward"):
+    if plans.by_depth(shape).forward:
+        _depthwise.correlate(_depthwise.forward(shape), shape.multiply_adds, x, weight, bias, y)
+    elif plans.by_product(shape, machine, "forward"):
         _pointwise.correlate(shape, machine, False, x, weight, bias, y)
     else:
         _correlate(plans.forward(shape, machine), shape.multiply_adds, x, weight, bias, y)
@@ -141,6 +143,9 @@ def _forward(shape: plans.Shape, x, weight, bias, y) -> None:
 
 def _input_gradient(shape: plans.Shape, grad_y, weight, grad_x) -> None:
     machine = _machine(grad_y.dtype)
+    if plans.by_depth(shape).input and _finite(weight):
+        _depthwise.correlate(_depthwise.input_gradient(shape), shape.multiply_adds, grad_y, weight, None, grad_x)
+        return
     if plans.by_product(shape, machine, "input"):
         _pointwise.correlate(shape, machine, True, grad_y, weight, None, grad_x)
         return
@@ -175,11 +180,14 @@ def _weight_gradient(shape: plans.Shape, grad_y, x, grad_weight) -> None:
         grad_weight.fill(0)
         return
     machine = _machine(x.dtype)
+    if plans.by_depth(shape).weight:
+        _depthwise.write_weight_gradient(shape, grad_y, x, grad_weight)
+        return
     if plans.by_product(shape, machine, "weight"):
         _pointwise.write_weight_gradient(shape, machine, grad_y, x, grad_weight)
         return
-    chunks = plans.chunks(shape, images)
     threads = threads_for(images * shape.multiply_adds)
+    chunks = plans.chunks(shape, images)
     if plans.by_outer(shape):
         plan = plans.outer_gradient(shape, machine)
         splits = max(1, min(plan.blocks, -(-2 * threads // (chunks * shape.groups)))) if threads > 1 else 1
