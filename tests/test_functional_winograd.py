@@ -173,9 +173,9 @@ def test_the_cases_reach_every_path(isa):
                 g = _winograd.Geometry(*plan.fields)
                 reached |= {f"packed first: {plan.pack_first}", f"splits: {plan.splits > 1}", f"pieces: {g.pieces > 1}"}
                 reached.add(f"several slabs, packed first: {plan.pack_first}" if g.channels > g.slab else "one slab")
-                reached.add("a block of several strips" if g.block > 1 else "a block of one strip")
+                reached.add("a block of several strips" if g.room > g.widest else "a block of one strip")
         g = _winograd.Geometry(*_winograd.weight_gradient(layer, _winograd._lanes(np.dtype("f4")), 4, x[0]).fields)
-        reached.add(f"weight, several blocks: {g.block < x[0] * g.tiles_h * g.pieces}")
+        reached.add(f"weight, several blocks: {g.blocks > 1}")
     either = ("packed first", "splits", "pieces", "several slabs, packed first", "weight, several blocks")
     want = {f"{what}: {value}" for what in either for value in (True, False)}
     assert want | {"one slab", "a block of several strips", "a block of one strip"} == reached

@@ -50,7 +50,7 @@ cdef struct Geometry:
     Py_ssize_t tiles_h
     Py_ssize_t tiles_w
     Py_ssize_t pieces  # of a row of tiles: a piece of one row is a strip
-    Py_ssize_t block  # strips that go through all stages together
+    Py_ssize_t blocks  # of strips: those of one go through all stages together
     Py_ssize_t room  # tiles of the largest block
     Py_ssize_t widest  # tiles of the longest strip
     Py_ssize_t slab  # channels whose filters stay in cache for a block: whole registers
@@ -239,9 +239,9 @@ cdef void task(real* y, const real* x, const real* weight, const real* bias, con
     cdef int xo[SLAB]
     cdef int wo[SLAB]
     cdef Py_ssize_t L = lanes(y), C = g.channels, K = g.outputs, Kp = padded(y, K), Cp = padded(y, C), panels = (Kp + 2 * L - 1) // (2 * L)
-    cdef Py_ssize_t blocks = (strips + g.block - 1) // g.block, slabs = (C + g.slab - 1) // g.slab
-    cdef Py_ssize_t split = index % splits, block = index // splits % blocks, group = index // splits // blocks
-    cdef Py_ssize_t s0 = block * g.block, s1 = min(s0 + g.block, strips), tiles = 0
+    cdef Py_ssize_t slabs = (C + g.slab - 1) // g.slab
+    cdef Py_ssize_t split = index % splits, block = index // splits % g.blocks, group = index // splits // g.blocks
+    cdef Py_ssize_t s0 = strips * block // g.blocks, s1 = strips * (block + 1) // g.blocks, tiles = 0
     cdef Py_ssize_t s, c, slab, panel, m0, wide, count, p, k, i, r, pieces, start
     cdef int J
     cdef Strip strip
@@ -304,7 +304,7 @@ cdef void run(real* y, const real* x, const real* weight, const real* bias, cons
             group = i // slabs // panels
             m0 = panel * 2 * L
             pack(packed + POINTS * (group * g.channels * Kp + g.channels * m0 + slab * g.slab * min(2 * L, Kp - m0)), weight, g, group, panel, slab)
-    for i in prange((strips + g.block - 1) // g.block * g.groups * splits, num_threads=threads, schedule="dynamic"):
+    for i in prange(g.blocks * g.groups * splits, num_threads=threads, schedule="dynamic"):
         task(y, x, weight, bias, packed, g, strips, bad, scratch + threadid() * per_thread, splits, i)
 
 
@@ -408,9 +408,9 @@ cdef void run_weight(real* grad_weight, const real* grad_y, const real* x, const
     cdef real* lines = z + POINTS * Kp * g.room
     with parallel(num_threads=threads):
         for group in range(g.groups):
-            for block in range((strips + g.block - 1) // g.block):
-                s0 = block * g.block
-                s1 = min(s0 + g.block, strips)
+            for block in range(g.blocks):
+                s0 = strips * block // g.blocks
+                s1 = strips * (block + 1) // g.blocks
                 tiles = 0
                 for s in range(s0, s1):
                     tiles = tiles + strip_at(g, s).tiles

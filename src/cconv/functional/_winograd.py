@@ -41,7 +41,7 @@ class Geometry(NamedTuple):
     tiles_h: int
     tiles_w: int
     pieces: int
-    block: int
+    blocks: int
     room: int
     widest: int
     slab: int
@@ -80,7 +80,7 @@ def _geometry(shape: Shape, input_gradient: bool) -> Geometry:
     pieces = -(-tiles_w // STRIP)
     return Geometry(
         groups=shape.groups, channels=channels, outputs=outputs, height=size[0], width=size[1], top=top, left=left,
-        out_rows=out[0], out_columns=out[1], tiles_h=tiles_h, tiles_w=tiles_w, pieces=pieces, block=1, room=1,
+        out_rows=out[0], out_columns=out[1], tiles_h=tiles_h, tiles_w=tiles_w, pieces=pieces, blocks=1, room=1,
         widest=-(-tiles_w // pieces), slab=0, weight_output=weight_output, weight_term=weight_term,
         turned=int(input_gradient),
     )  # fmt: skip
@@ -100,13 +100,11 @@ def correlation(shape: Shape, input_gradient: bool, lanes: int, itemsize: int, i
     blocks = -(-strips // max(1, room // g.widest))
     if threads > 1 and blocks * g.groups < 4 * threads:  # equal shares
         blocks = max(blocks, min(strips, _padded(blocks, threads), strips * g.widest // TILE_ROWS))
-    block = -(-strips // blocks)
-    blocks = -(-strips // block)
     splits = min(panels, -(-2 * threads // (blocks * g.groups))) if threads > 1 and blocks * g.groups < threads else 1
     packed = g.groups * POINTS * g.channels * outputs
     pack_first = blocks > 1 and packed * itemsize <= PACKED_BYTES
     slab = _dispatch.winograd.constants()[2] if pack_first else SLAB
-    g = g._replace(block=block, room=block * g.widest, slab=slab)
+    g = g._replace(blocks=blocks, room=-(-strips // blocks) * g.widest, slab=slab)
     per_thread = POINTS * g.room * (channels + 2 * lanes) + 6 * (4 * g.widest + 2) * lanes
     if not pack_first:
         packed, per_thread = 0, per_thread + POINTS * min(slab, g.channels) * 2 * lanes
@@ -124,9 +122,8 @@ def weight_gradient(shape: Shape, lanes: int, itemsize: int, images: int) -> Wei
     strips = images * g.tiles_h * g.pieces
     most = _dispatch.winograd.constants()[3]
     room = max(128, min(most, GRADIENT_BYTES // (POINTS * (channels + outputs) * itemsize)))
-    block = min(strips, max(1, room // g.widest))
-    block = -(-strips // -(-strips // block))
-    g = g._replace(block=block, room=block * g.widest, slab=lanes)
+    blocks = -(-strips // max(1, room // g.widest))
+    g = g._replace(blocks=blocks, room=-(-strips // blocks) * g.widest, slab=lanes)
     shared = POINTS * (g.channels * outputs + g.room * (channels + outputs))
     return WeightGradient(np.array(g, np.intp), shared, _padded(6 * (4 * g.widest + 2) * lanes + TAIL, 16))
 
