@@ -11,13 +11,14 @@ from ._kernels import cpu
 
 # Widest first.
 _ORDER = ("avx512", "avx2", "neon", "baseline")
-_KERNELS = ("activation", "conv2d", "linear", "loss", "optimizer", "peak", "pool2d")
+_KERNELS = ("activation", "conv2d", "linear", "loss", "norm", "optimizer", "peak", "pool2d")
 
 conv2d: ModuleType
 pool2d: ModuleType
 activation: ModuleType
 linear: ModuleType
 loss: ModuleType
+norm: ModuleType
 optimizer: ModuleType
 peak: ModuleType
 isa: str

@@ -125,6 +125,17 @@ cdef extern from *:
     #endif
     }
 
+    /* A register of doubles from as many floats. */
+    #if CC_BYTES == 64
+      #define cc_wide(p) ((v64)_mm512_cvtps_pd(_mm256_loadu_ps(p)))
+    #elif CC_BYTES == 32
+      #define cc_wide(p) ((v64)_mm256_cvtps_pd(_mm_loadu_ps(p)))
+    #elif CC_BYTES
+      CC_INLINE v64 cc_wide(const float *p) { return (v64){p[0], p[1]}; }
+    #else
+      #define cc_wide(p) ((double)*(p))
+    #endif
+
     /* x > y ? a : b and x <= y ? a : b, lane by lane; both give b where x or y is NaN. max: a where x > y or x is NaN. */
     #if CC_BYTES == 64
       #define cc_gt32(x, y, a, b) ((v32)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)(x), (__m512)(y), _CMP_GT_OQ), (__m512)(b), (__m512)(a)))
@@ -265,6 +276,7 @@ cdef extern from *:
     v64 cc_head64(const double* p, int n) noexcept nogil
     void cc_put32(float* p, v32 v, int n) noexcept nogil
     void cc_put64(double* p, v64 v, int n) noexcept nogil
+    v64 cc_wide(const float* p) noexcept nogil
     v32 cc_gt32(v32 x, v32 y, v32 a, v32 b) noexcept nogil
     v64 cc_gt64(v64 x, v64 y, v64 a, v64 b) noexcept nogil
     v32 cc_le32(v32 x, v32 y, v32 a, v32 b) noexcept nogil
@@ -336,6 +348,14 @@ cdef inline void put(vec* p, vec value, int n) noexcept nogil:
         cc_put32(<float*> p, value, n)
     else:
         cc_put64(<double*> p, value, n)
+
+
+cdef inline v64 wide(const real* p) noexcept nogil:
+    """L64 numbers as doubles."""
+    if real is float:
+        return cc_wide(p)
+    else:
+        return (<const v64*> p)[0]
 
 
 cdef inline vec splat(double x, vec like) noexcept nogil:
