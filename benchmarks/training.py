@@ -51,7 +51,6 @@ CIFAR = [
 ]  # fmt: skip
 
 
-
 def basic_block(before: int, channels: int, stride: int) -> tuple:
     """As ResNet-18 has it: the layers of the body, then those of the shortcut."""
     conv = {"padding": 1, "bias": False}

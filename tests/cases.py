@@ -138,9 +138,7 @@ def adaptive_avg_pool2d(draw):
 def adaptive_avg_pool2d_backward(draw):
     call = adaptive_avg_pool2d(draw)
     (y,) = call()
-    return Call(
-        "adaptive_avg_pool2d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape}
-    )
+    return Call("adaptive_avg_pool2d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape})
 
 
 def batch_norm(draw):

@@ -333,3 +333,21 @@ def backward(grad_x, grad_weight, grad_bias, cnp.ndarray grad_y, cnp.ndarray x, 
         for i in prange((z.channels + block - 1) // block, nogil=True, num_threads=threads, schedule="static"):
             backward_block(<double*> op, <double*> kp, <double*> bp, <double*> gp, <double*> xp, <double*> mp, <double*> vp, <double*> wp, given, eps, &z,
                            i * block, min(block, z.channels - i * block))
+
+
+# --- running statistics -------------------------------------------------------------------------------------
+
+
+cdef void blend_all(real* running, const real* fresh, double keep, double take, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(n):
+        running[c] = <real> (keep * running[c] + take * fresh[c])
+
+
+def blend(cnp.ndarray running, cnp.ndarray fresh, double keep, double take):
+    """running = keep * running + take * fresh, in place."""
+    cdef bint single = cnp.PyArray_TYPE(running) == cnp.NPY_FLOAT
+    if single:
+        blend_all(<float*> data(running), <float*> data(fresh), keep, take, cnp.PyArray_SIZE(running))
+    else:
+        blend_all(<double*> data(running), <double*> data(fresh), keep, take, cnp.PyArray_SIZE(running))

@@ -305,9 +305,14 @@ cdef inline Py_ssize_t share_end(Py_ssize_t i, Py_ssize_t size, Py_ssize_t share
 
 
 cdef real run_sum(const real* x, Py_ssize_t n) noexcept nogil:
-    """The sum of n numbers, on 16 lanes."""
+    """The sum of n numbers, on 16 lanes where there are so many."""
     cdef real lanes[16]
+    cdef real total = 0
     cdef Py_ssize_t i, k, width = 8
+    if n < 16:
+        for i in range(n):
+            total += x[i]
+        return total
     set_all(lanes, 16, 0)
     for i in range(n // 16):
         for k in range(16):

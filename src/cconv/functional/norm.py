@@ -98,6 +98,15 @@ def batch_norm_backward(grad_y, x, mean, var, weight=None, training=False, eps=1
     return grad_x, grad_weight, grad_bias
 
 
+def track(running_mean, running_var, mean, var, count, momentum):
+    """Take a batch of `count` values a channel into running statistics, in place: its variance is that of a sample.
+
+    For the layers, which made all four arrays themselves: nothing is checked.
+    """
+    _dispatch.norm.blend(running_mean, mean, 1 - momentum, momentum)
+    _dispatch.norm.blend(running_var, var, 1 - momentum, momentum * count / (count - 1))
+
+
 def _block(x: np.ndarray, threads: int, arrays: int = 1) -> int:
     """Channels a task."""
     images, channels = x.shape[:2]

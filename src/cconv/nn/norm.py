@@ -11,6 +11,7 @@ import numpy as np
 from .._checks import number, real
 from .._shapes import whole
 from ..functional import batch_norm, batch_norm_backward
+from ..functional.norm import track
 from ._errors import Misfit, as_input, float_dtype
 from .layer import Backward, Buffer, Layer, Parameter
 
@@ -60,29 +61,22 @@ class _BatchNorm(Layer):
             needs = need_x, weight is not None and weight.trainable, bias is not None and bias.trainable
             grad_x, grad_weight, grad_bias = batch_norm_backward(grad_y, x, mean, var, scale, training, eps, needs)
             if weight is not None:
-                weight.add_grad(grad_weight)
+                weight.add_grad(grad_weight, fresh=True)
             if bias is not None:
-                bias.add_grad(grad_bias)
+                bias.add_grad(grad_bias, fresh=True)
             return grad_x
 
         return y, Backward(backward, y)
 
     def _track(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
-        """Take a batch of `count` values a channel into the running statistics: its variance is that of a sample."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         batches = self.num_batches_tracked.value
         batches += 1
         if count:
-            factor = 1 / int(batches) if self.momentum is None else self.momentum
-            with np.errstate(all="ignore"):
-                for running, new in (
-                    (self.running_mean.value, factor * mean),
-                    (self.running_var.value, factor * count / (count - 1) * var),
-                ):
-                    running *= 1 - factor
-                    running += new
+            momentum = 1 / int(batches) if self.momentum is None else self.momentum
+            track(self.running_mean.value, self.running_var.value, mean, var, count, momentum)
 
     def _checked(self, x: np.ndarray) -> np.ndarray:
         kind = type(self).__name__
