@@ -126,7 +126,7 @@ def resnet20(
     rng: np.random.Generator | int | None = None,
     dtype: Any = np.float32,
 ) -> ResNet:
-    """The 20-layer network for images of about 32x32 such as CIFAR-10's (the paper's section 4.2), 0.27 million parameters.
+    """The 20-layer network for images of about 32x32 such as CIFAR-10's (the paper's section 4.2): 272,474 parameters.
 
     Where a stage begins, a 1x1 convolution takes the place of the paper's padding with zeros (its option B).
 

@@ -112,8 +112,9 @@ class _BatchNorm(Layer):
 class BatchNorm2d(_BatchNorm):
     """Normalise each channel of a batch of images (Ioffe and Szegedy 2015; PyTorch's ``BatchNorm2d``).
 
-    ``y = (x - mean) / sqrt(var + eps) * weight + bias``. Training takes mean and variance of the batch, and keeps running
-    ones; prediction takes the running ones, and so does ``forward(x, train=False)``, whose gradient holds them fixed.
+    ``y = (x - mean) / sqrt(var + eps) * weight + bias``. Training takes mean and variance of the batch, and keeps
+    running ones; prediction takes the running ones, and so does ``forward(x, train=False)``, whose gradient holds them
+    fixed.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ class BatchNorm2d(_BatchNorm):
         to train on has a single value a channel.
     """
 
-    _axes = {4: "(N, C, H, W)"}
+    _axes: ClassVar = {4: "(N, C, H, W)"}
 
 
 class BatchNorm1d(_BatchNorm):
@@ -154,4 +155,4 @@ class BatchNorm1d(_BatchNorm):
     Parameters and attributes are those of `BatchNorm2d`; x is (N, num_features) or (N, num_features, L).
     """
 
-    _axes = {2: "(N, C)", 3: "(N, C, L)"}
+    _axes: ClassVar = {2: "(N, C)", 3: "(N, C, L)"}

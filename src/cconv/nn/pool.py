@@ -118,7 +118,7 @@ class AdaptiveAvgPool2d(Layer):
         None, also as one of the two, keeps the size of x.
     """
 
-    def __init__(self, output_size: int | None | tuple[int | None, int | None]):
+    def __init__(self, output_size: int | tuple[int | None, int | None] | None):
         self.output_size = output_pair("AdaptiveAvgPool2d", output_size)
 
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:

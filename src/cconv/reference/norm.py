@@ -47,11 +47,11 @@ def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, t
     x = wide(args.x)
     y, channels = np.empty(x.shape), x.shape[1]
     mean, var = np.zeros(channels), np.zeros(channels)
+    if args.mean is not None and args.var is not None and not args.training:
+        mean, var = wide(args.mean), wide(args.var)
     for c in range(channels):
         values = x[:, c]
-        if not args.training:
-            mean[c], var[c] = args.mean[c], args.var[c]
-        elif values.size:
+        if args.training and values.size:
             mean[c] = values.sum() / values.size
             var[c] = ((values - mean[c]) ** 2).sum() / values.size
         scale = 1.0 if args.weight is None else args.weight[c]
