@@ -1,6 +1,7 @@
 """Pooling, batch normalisation and activations on a batch of 64x32x32x32, against PyTorch in turns.
 
-``python benchmarks/elementwise.py``. Beside the ratio stands the bandwidth that the arrays' least traffic comes to, and the machine's own for a copy.
+``python benchmarks/elementwise.py``. Beside the ratio stands the bandwidth that the arrays' least traffic comes to, and
+the machine's own for a copy.
 """
 
 from __future__ import annotations

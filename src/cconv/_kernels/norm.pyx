@@ -13,7 +13,7 @@ from cython.parallel cimport prange
 from libc.math cimport isfinite, sqrt
 cimport numpy as cnp
 
-from cconv._kernels.simd cimport L32, L64, at, broadcast, fma, head, put, real, splat, v32, v64, vec, wide
+from cconv._kernels.simd cimport L32, L64, at, broadcast, fma, head, put, real, splat, v32, v64, vec, wide, wide_head
 
 cnp.import_array()
 
@@ -60,11 +60,9 @@ cdef inline void spread(real* table, Py_ssize_t channels, Py_ssize_t plane) noex
             table[c * plane + s] = one
 
 
-cdef inline void add(v64* first, v64* second, v64 pivot, const real* g, const real* x, const int form) noexcept nogil:
-    """A register of either sum."""
-    cdef v64 d = wide(x) - pivot, a = d
-    if form != FORWARD:
-        a = wide(g)
+cdef inline void add(v64* first, v64* second, v64 g, v64 d, const int form) noexcept nogil:
+    """A register of either sum; d is x less the pivot."""
+    cdef v64 a = d if form == FORWARD else g
     first[0] = first[0] + a
     second[0] = fma(a, d, second[0])
 
@@ -74,43 +72,42 @@ cdef inline void add_plane(double* first, double* second, double pivot, const re
     cdef v64 a[16]
     cdef v64 b[16]
     cdef v64 p = splat(pivot, (<v64*> first)[0])
-    cdef real gs[LANES]
-    cdef real xs[LANES]
     cdef Py_ssize_t i
-    cdef int k
+    cdef int k, left
     for k in range(WIDES):
         a[k] = (<v64*> first)[k]
         b[k] = (<v64*> second)[k]
     for i in range(n // LANES):
         for k in range(WIDES):
-            add(&a[k], &b[k], p, g + i * LANES + k * L64, x + i * LANES + k * L64, form)
+            add(&a[k], &b[k], wide(g + i * LANES + k * L64), wide(x + i * LANES + k * L64) - p, form)
     i = n - n % LANES
     if i < n:
-        for k in range(LANES):
-            # Nothing on the lanes that are left.
-            xs[k] = x[i + k] if i + k < n else <real> pivot
-            gs[k] = g[i + k] if i + k < n else 0
         for k in range(WIDES):
-            add(&a[k], &b[k], p, <const real*> gs + k * L64, <const real*> xs + k * L64, form)
+            # Nothing on the lanes that are left.
+            left = <int> max(<Py_ssize_t> 0, min(<Py_ssize_t> L64, n - i - k * L64))
+            add(&a[k], &b[k], wide_head(g + i + k * L64, left), wide_head(x + i + k * L64, left) - head(&p, left), form)
     for k in range(WIDES):
         (<v64*> first)[k] = a[k]
         (<v64*> second)[k] = b[k]
 
 
-cdef inline void add_columns(Sums* o, const real* g, const real* x, Py_ssize_t columns, const int form) noexcept nogil:
-    """An image's numbers, each to an entry of its own."""
-    cdef real gs[16]
-    cdef real xs[16]
-    cdef Py_ssize_t j = 0
-    cdef int k
-    while j + L64 <= columns:
-        add(<v64*> &o.first[j], <v64*> &o.second[j], (<v64*> &o.pivot[j])[0], g + j, x + j, form)
-        j += L64
-    if j < columns:
-        for k in range(L64):
-            xs[k] = x[j + k] if j + k < columns else 0
-            gs[k] = g[j + k] if j + k < columns else 0
-        add(<v64*> &o.first[j], <v64*> &o.second[j], (<v64*> &o.pivot[j])[0], <const real*> gs, <const real*> xs, form)
+cdef inline void add_rows(Sums* o, const real* g, const real* x, Py_ssize_t step, const int rows, Py_ssize_t columns, const int form) noexcept nogil:
+    """The numbers of a few images that lie `step` apart, each to its column's entry."""
+    cdef v64 a, b, p
+    cdef Py_ssize_t i, j
+    cdef int r, left = <int> (columns % L64)
+    for i in range(columns // L64):
+        j = i * L64
+        a, b, p = (<v64*> &o.first[j])[0], (<v64*> &o.second[j])[0], (<v64*> &o.pivot[j])[0]
+        for r in range(rows):
+            add(&a, &b, wide(g + r * step + j), wide(x + r * step + j) - p, form)
+        (<v64*> &o.first[j])[0], (<v64*> &o.second[j])[0] = a, b
+    if left:
+        j = columns - left
+        a, b, p = (<v64*> &o.first[j])[0], (<v64*> &o.second[j])[0], (<v64*> &o.pivot[j])[0]
+        for r in range(rows):
+            add(&a, &b, wide_head(g + r * step + j, left), wide_head(x + r * step + j, left) - p, form)
+        (<v64*> &o.first[j])[0], (<v64*> &o.second[j])[0] = a, b
 
 
 cdef double total(double* lanes) noexcept nogil:
@@ -130,8 +127,11 @@ cdef inline void add_up(Sums* o, const real* g, const real* x, const Sizes* z, P
         o.first[c] = o.second[c] = 0
     if z.plane < LANES:
         spread(o.pivot, channels, z.plane)
-        for n in range(z.images):
-            add_columns(o, g + n * image, x + n * image, entries, form)
+        # Four at a time: the sums are loaded and stored once for all of them.
+        for n in range(z.images // 4):
+            add_rows(o, g + 4 * n * image, x + 4 * n * image, image, 4, entries, form)
+        for n in range(z.images - z.images % 4, z.images):
+            add_rows(o, g + n * image, x + n * image, image, 1, entries, form)
         for c in range(channels):
             first = second = 0
             for s in range(z.plane):

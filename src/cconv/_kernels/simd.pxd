@@ -125,15 +125,19 @@ cdef extern from *:
     #endif
     }
 
-    /* A register of doubles from as many floats. */
+    /* A register of doubles from as many floats, or from the first n of them, the other lanes 0. */
     #if CC_BYTES == 64
       #define cc_wide(p) ((v64)_mm512_cvtps_pd(_mm256_loadu_ps(p)))
+      #define cc_wide_head(p, n) ((v64)_mm512_cvtps_pd(_mm256_maskz_loadu_ps((__mmask8)((1u << (n)) - 1), p)))
     #elif CC_BYTES == 32
       #define cc_wide(p) ((v64)_mm256_cvtps_pd(_mm_loadu_ps(p)))
+      #define cc_wide_head(p, n) ((v64)_mm256_cvtps_pd(_mm_maskload_ps(p, _mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3)))))
     #elif CC_BYTES
       CC_INLINE v64 cc_wide(const float *p) { return (v64){p[0], p[1]}; }
+      CC_INLINE v64 cc_wide_head(const float *p, int n) { return (v64){n > 0 ? p[0] : 0, n > 1 ? p[1] : 0}; }
     #else
       #define cc_wide(p) ((double)*(p))
+      #define cc_wide_head(p, n) ((n) > 0 ? (double)*(p) : 0)
     #endif
 
     /* x > y ? a : b and x <= y ? a : b, lane by lane; both give b where x or y is NaN. max: a where x > y or x is NaN. */
@@ -277,6 +281,7 @@ cdef extern from *:
     void cc_put32(float* p, v32 v, int n) noexcept nogil
     void cc_put64(double* p, v64 v, int n) noexcept nogil
     v64 cc_wide(const float* p) noexcept nogil
+    v64 cc_wide_head(const float* p, int n) noexcept nogil
     v32 cc_gt32(v32 x, v32 y, v32 a, v32 b) noexcept nogil
     v64 cc_gt64(v64 x, v64 y, v64 a, v64 b) noexcept nogil
     v32 cc_le32(v32 x, v32 y, v32 a, v32 b) noexcept nogil
@@ -356,6 +361,14 @@ cdef inline v64 wide(const real* p) noexcept nogil:
         return cc_wide(p)
     else:
         return (<const v64*> p)[0]
+
+
+cdef inline v64 wide_head(const real* p, int n) noexcept nogil:
+    """The first n numbers as doubles, 0 on the other lanes. Nothing past p[n - 1] is touched."""
+    if real is float:
+        return cc_wide_head(p, n)
+    else:
+        return cc_head64(p, n)
 
 
 cdef inline vec splat(double x, vec like) noexcept nogil:

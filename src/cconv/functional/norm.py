@@ -12,6 +12,8 @@ from .._threads import threads_for
 _WORK = 8
 # Bytes of a task's arrays, at most if it can be: they are read twice, and the second time from cache.
 _TASK = 1 << 18
+# Numbers that a task reads of an image, at least: whole cache lines.
+_RUN = 64
 
 
 def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, training=False, eps=1e-5):
@@ -111,7 +113,7 @@ def _block(x: np.ndarray, threads: int, arrays: int = 1) -> int:
     """Channels a task."""
     images, channels = x.shape[:2]
     plane = x.size // (images * channels)
-    fitting = _TASK // (arrays * images * plane * x.itemsize)
-    block = max(1, min(fitting, _dispatch.norm.most_channels(plane)))
+    fitting = max(_TASK // (arrays * images * plane * x.itemsize), -(-_RUN // plane))
+    block = min(fitting, _dispatch.norm.most_channels(plane))
     # As many tasks for each thread.
     return -(-channels // (threads * -(-channels // (block * threads))))
