@@ -13,7 +13,7 @@ from cython.parallel cimport prange
 from libc.math cimport isfinite, sqrt
 cimport numpy as cnp
 
-from cconv._kernels.simd cimport L32, L64, at, broadcast, fma, head, put, real, splat, v32, v64, vec, wide, wide_head
+from cconv._kernels.simd cimport L32, L64, at, broadcast, fma, head, prefetch, put, real, splat, v32, v64, vec, wide, wide_head
 
 cnp.import_array()
 
@@ -67,8 +67,8 @@ cdef inline void add(v64* first, v64* second, v64 g, v64 d, const int form) noex
     second[0] = fma(a, d, second[0])
 
 
-cdef inline void add_plane(double* first, double* second, double pivot, const real* g, const real* x, Py_ssize_t n, const int form) noexcept nogil:
-    """n numbers that follow each other, folded onto 16 lanes."""
+cdef inline void add_plane(double* first, double* second, double pivot, const real* g, const real* x, Py_ssize_t n, Py_ssize_t ahead, const int form) noexcept nogil:
+    """n numbers that follow each other, folded onto 16 lanes. The next image's lie `ahead`."""
     cdef v64 a[16]
     cdef v64 b[16]
     cdef v64 p = splat(pivot, (<v64*> first)[0])
@@ -78,6 +78,9 @@ cdef inline void add_plane(double* first, double* second, double pivot, const re
         a[k] = (<v64*> first)[k]
         b[k] = (<v64*> second)[k]
     for i in range(n // LANES):
+        prefetch(x + i * LANES + ahead)
+        if form != FORWARD:
+            prefetch(g + i * LANES + ahead)
         for k in range(WIDES):
             add(&a[k], &b[k], wide(g + i * LANES + k * L64), wide(x + i * LANES + k * L64) - p, form)
     i = n - n % LANES
@@ -141,7 +144,7 @@ cdef inline void add_up(Sums* o, const real* g, const real* x, const Sizes* z, P
     else:
         for n in range(z.images):
             for c in range(channels):
-                add_plane(&o.first[c * LANES], &o.second[c * LANES], o.pivot[c], g + n * image + c * z.plane, x + n * image + c * z.plane, z.plane, form)
+                add_plane(&o.first[c * LANES], &o.second[c * LANES], o.pivot[c], g + n * image + c * z.plane, x + n * image + c * z.plane, z.plane, image, form)
         for c in range(channels):
             o.first[c], o.second[c] = total(&o.first[c * LANES]), total(&o.second[c * LANES])
 

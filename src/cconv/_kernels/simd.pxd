@@ -246,6 +246,13 @@ cdef extern from *:
     #define cc_second64(a, b) (a)
     #endif
 
+    /* Have the cache line of p fetched; p may lie anywhere. */
+    #if CC_BYTES
+      #define cc_prefetch(p) __builtin_prefetch(p)
+    #else
+      #define cc_prefetch(p) ((void)0)
+    #endif
+
     /* A 4x4 block of float, turned: four loads, eight shuffles, four stores (x86 and arm alike). */
     #if CC_BYTES && defined(__has_builtin)
     #if __has_builtin(__builtin_shufflevector)
@@ -294,6 +301,7 @@ cdef extern from *:
     v64 cc_copysign64(v64 a, v64 b) noexcept nogil
     v32 cc_scale32(v32 a, v32 t) noexcept nogil
     v64 cc_scale64(v64 a, v64 t) noexcept nogil
+    void prefetch "cc_prefetch"(const void* p) noexcept nogil
     void cc_turn4(const float* s, Py_ssize_t ss, float* d, Py_ssize_t ds) noexcept nogil
     int cc_places32(int64_t* dst, v32 place, int64_t first, int64_t step, int n) noexcept nogil
     int cc_places64(int64_t* dst, v64 place, int64_t first, int64_t step, int n) noexcept nogil
