@@ -57,9 +57,11 @@ def _convolution(draw: Draw):
         "dilation": (draw.of(1, 1, 2), draw.of(1, 1, 2)),
     }
     size = 7 + draw.upto(10), 7 + draw.upto(12)
+    if draw.of(True, False, False):
+        kernel, options = (3, 3), {"padding": options["padding"], "algorithm": "winograd"}
     x = draw.normal(draw.of(2, 3, 7), groups * channels, *size)
     weight = draw.normal(groups * filters, channels, *kernel)
-    output = conv_output_size(size, kernel, **options)
+    output = conv_output_size(size, kernel, **{k: v for k, v in options.items() if k != "algorithm"})
     return x, weight, {**options, "groups": groups}, (len(x), len(weight), *output)
 
 

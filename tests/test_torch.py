@@ -21,7 +21,7 @@ def tensor(a):
     return torch.tensor(a, requires_grad=a.dtype.kind == "f")
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
     (top, bottom), (left, right) = padding_pairs(
         "", padding, weight.shape[2:], pair("", "", stride), pair("", "", dilation)
     )

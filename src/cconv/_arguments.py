@@ -129,17 +129,20 @@ class CrossEntropy(NamedTuple):
     positions: int
 
 
-def conv2d(where: str, x, weight, bias, stride, padding, dilation, groups) -> Conv2d:
+def conv2d(where: str, x, weight, bias, stride, padding, dilation, groups, algorithm) -> Conv2d:
     """Clean arguments of conv2d."""
     x = real(where, "x", x, 4)
     weight = real(where, "weight", weight, 4)
     stride, padding, dilation, groups, output_size = _conv_geometry(where, x, weight, stride, padding, dilation, groups)
     if bias is not None:
         bias = _bias(where, bias, weight)
+    conv_algorithm(where, algorithm, weight.shape[2:], stride, dilation)
     return Conv2d(x, weight, bias, stride, padding, dilation, groups, output_size)
 
 
-def conv2d_backward(where: str, grad_y, x, weight, stride, padding, dilation, groups, needs) -> Conv2dBackward:
+def conv2d_backward(
+    where: str, grad_y, x, weight, stride, padding, dilation, groups, needs, algorithm
+) -> Conv2dBackward:
     """Clean arguments of conv2d_backward."""
     grad_y = real(where, "grad_y", grad_y, 4)
     x = real(where, "x", x, 4)
@@ -148,6 +151,7 @@ def conv2d_backward(where: str, grad_y, x, weight, stride, padding, dilation, gr
     _match_output(where, grad_y, (x.shape[0], weight.shape[0], *output_size))
     if grad_y.dtype is not x.dtype:
         same_dtype(where, grad_y=grad_y, x=x, weight=weight)
+    conv_algorithm(where, algorithm, weight.shape[2:], stride, dilation)
     return Conv2dBackward(grad_y, x, weight, stride, padding, dilation, groups, _needs(where, needs))
 
 
@@ -171,6 +175,16 @@ def _conv_geometry(where: str, x: np.ndarray, weight: np.ndarray, stride, paddin
     dilation = pair(where, "dilation", dilation)
     padding = padding_pairs(where, padding, kernel, stride, dilation)
     return stride, padding, dilation, groups, window_output(where, (height, width), kernel, stride, padding, dilation)
+
+
+def conv_algorithm(where: str, algorithm, kernel: Pair, stride: Pair, dilation: Pair) -> None:
+    """Raise ValueError unless there is such an algorithm for such a convolution."""
+    choice(where, "algorithm", algorithm, ("auto", "direct", "winograd"))
+    if algorithm == "winograd" and not (kernel == (3, 3) and stride == dilation == (1, 1)):
+        raise ValueError(
+            f"{where}: algorithm='winograd' takes a 3x3 kernel with stride and dilation 1, "
+            f"got kernel {kernel}, stride {stride}, dilation {dilation}: use 'auto'"
+        )
 
 
 def _channel_mismatch(where: str, x: np.ndarray, weight: np.ndarray, groups: int) -> ValueError:

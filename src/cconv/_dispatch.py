@@ -11,7 +11,7 @@ from ._kernels import cpu
 
 # Widest first.
 _ORDER = ("avx512", "avx2", "neon", "baseline")
-_KERNELS = ("activation", "conv2d", "linear", "loss", "norm", "optimizer", "peak", "pool2d")
+_KERNELS = ("activation", "conv2d", "linear", "loss", "norm", "optimizer", "peak", "pointwise", "pool2d", "winograd")
 
 conv2d: ModuleType
 pool2d: ModuleType
@@ -21,6 +21,8 @@ loss: ModuleType
 norm: ModuleType
 optimizer: ModuleType
 peak: ModuleType
+pointwise: ModuleType
+winograd: ModuleType
 isa: str
 
 

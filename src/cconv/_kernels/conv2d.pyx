@@ -17,7 +17,7 @@ from cython.parallel cimport prange, threadid
 cimport numpy as cnp
 
 from cconv._kernels.pack cimport clear, copy, copy_steps, inside, set_all, transpose
-from cconv._kernels.simd cimport lanes, real
+from cconv._kernels.simd cimport TILE, lanes, real
 from cconv._kernels.tile cimport dot_any, lane_sum, outer_any, tile_rows, virtual_lanes
 
 cnp.import_array()
@@ -77,7 +77,7 @@ cdef struct Phase:
 
 
 cdef void outer(real* acc, Py_ssize_t stride, const real* x, const real* w, const int* xo, const int* wo, Py_ssize_t terms, int rows, int J) noexcept nogil:
-    outer_any(acc, stride, x, w, xo, wo, terms, rows, J)
+    outer_any(acc, stride, x, w, xo, wo, terms, rows, J, 1, False)
 
 
 cdef void dot(real* acc, Py_ssize_t si, Py_ssize_t sj, const real* a, const int* ao, Py_ssize_t a_row, const real* b, Py_ssize_t bs, Py_ssize_t b_row,
@@ -601,5 +601,5 @@ def sum_planes(cnp.ndarray total, cnp.ndarray grad_y, int threads):
 
 
 def constants():
-    """What the plans need to know of this build: lanes of a register of float and of double, positions a pass."""
-    return lanes[float](NULL), lanes[double](NULL), POSITIONS
+    """What the plans need to know of this build: lanes of a register of float and of double, positions a pass, rows of a tile."""
+    return lanes[float](NULL), lanes[double](NULL), POSITIONS, TILE

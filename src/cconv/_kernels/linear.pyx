@@ -24,7 +24,7 @@ cdef enum:
 
 
 cdef void outer(real* acc, Py_ssize_t stride, const real* x, const real* w, const int* xo, const int* wo, Py_ssize_t terms, int rows, int J) noexcept nogil:
-    outer_any(acc, stride, x, w, xo, wo, terms, rows, J)
+    outer_any(acc, stride, x, w, xo, wo, terms, rows, J, 1, False)
 
 
 cdef void dot(real* acc, Py_ssize_t si, Py_ssize_t sj, const real* a, const int* ao, Py_ssize_t a_row, const real* b, Py_ssize_t bs, Py_ssize_t b_row,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -52,6 +52,7 @@ class Machine(NamedTuple):
 
     lanes: int  # numbers in a register
     positions: int  # positions a pass along channels
+    tile: int  # rows of a register tile
 
 
 class Geometry(NamedTuple):
@@ -166,6 +167,56 @@ def _pseudo_rows(positions: int, limit: int) -> Pair:
     """Rows and columns of a plane whose rows follow each other without a gap: any split does, one that fills passes."""
     best = max(d for d in range(1, min(positions, limit) + 1) if positions % d == 0)
     return (positions // best, best) if 2 * best >= limit or best == positions else (1, positions)
+
+
+# --- minimal filtering or direct sums -----------------------------------------------------------------------
+
+Direction = Literal["forward", "input", "weight"]
+
+
+def by_winograd(algorithm: str, shape: Shape, direction: Direction, images: int) -> bool:
+    """Whether to use minimal filtering F(4x4, 3x3), _winograd.py, rather than the direct sums planned here.
+
+    The two round differently: so the choice looks at the shape alone, and at the batch only for the gradient to the
+    weight, which sums over it.
+    """
+    if algorithm != "auto":
+        return algorithm == "winograd" and images > 0
+    fits = shape.kernel == (3, 3) and shape.stride == shape.dilation == (1, 1)
+    return fits and images > 0 and _winograd_pays(shape, direction, images)
+
+
+def by_product(shape: Shape, machine: Machine, direction: Direction) -> bool:
+    """Whether a pointwise layer is one of matrices as they lie, _pointwise.py. The same bits either way."""
+    if shape.kernel != (1, 1) or shape.stride != (1, 1) or any(map(any, shape.padding)):
+        return False
+    if direction == "weight":
+        return by_outer(shape)
+    plane, lanes, terms, outputs = shape.height * shape.width, machine.lanes, shape.group_channels, shape.group_filters
+    if direction == "input":
+        terms, outputs = outputs, terms
+    elif terms % 1024 == 0:  # rows of weight 4 KB apart share one set of the first-level cache
+        return False
+    # The general kernel turns its sums, and its dead lanes are channels past the last; here they are positions.
+    dead_positions, dead_outputs = -plane % lanes / plane, -outputs % lanes / outputs
+    return plane >= 2 * lanes and terms / (2 * lanes) * (dead_positions - dead_outputs) <= 0.6
+
+
+@lru_cache(KEPT_PLANS)
+def _winograd_pays(shape: Shape, direction: Direction, images: int) -> bool:
+    """Compares clock cycles of a core with two FMA units of 16 lanes, an image; measured, see _kernels/README.md."""
+    channels, outputs, size = shape.group_channels, shape.group_filters, shape.output
+    if direction == "input":
+        channels, outputs, size = outputs, channels, (shape.height, shape.width)
+    tiles = -(-size[0] // 4) * -(-size[1] // 4)
+    wide, deep = -(-outputs // 16) * 16, -(-channels // 16) * 16
+    products = channels * wide / 32
+    direct = 1.15 * 9 * size[0] * size[1] * products * (outputs / wide if outputs < 12 else 1)
+    if direction == "weight":
+        minimal = tiles * (1.25 * 36 * products + 28 * deep + 24 * wide) + 20 * channels * wide / images
+    else:  # filters are transformed once a batch: of two images, say
+        minimal = tiles * (1.1 * 36 * products + 28 * deep + 20 * wide) + 7 * channels * wide / 2
+    return direct > 1.1 * minimal
 
 
 # --- forward ------------------------------------------------------------------------------------------------

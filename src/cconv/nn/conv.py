@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import conv_algorithm
 from .._random import generator
 from .._shapes import Pair, padding_pairs, pair, whole
 from ..functional import conv2d, conv2d_backward
@@ -29,6 +30,8 @@ class Conv2d(Layer):
     groups : int
         Divides both channel counts; each group of outputs sees its group of inputs.
     bias : bool
+    algorithm : {"auto", "direct", "winograd"}
+        How it is computed, see `cconv.functional.conv2d`.
     rng : Generator or int, optional
         Draws the weights; the default generator if None.
     dtype : float32 or float64
@@ -58,6 +61,7 @@ class Conv2d(Layer):
         groups: int = 1,
         bias: bool = True,
         *,
+        algorithm: str = "auto",
         rng: np.random.Generator | int | None = None,
         dtype: Any = np.float32,
     ):
@@ -69,6 +73,8 @@ class Conv2d(Layer):
         self.groups = whole("Conv2d", "groups", groups, 1)
         padding_pairs("Conv2d", padding, self.kernel_size, self.stride, self.dilation)
         self.padding = padding
+        conv_algorithm("Conv2d", algorithm, self.kernel_size, self.stride, self.dilation)
+        self.algorithm = algorithm
         for name in ("in_channels", "out_channels"):
             if getattr(self, name) % self.groups:
                 raise ValueError(f"Conv2d: groups={groups} does not divide {name}={getattr(self, name)}")
@@ -84,11 +90,11 @@ class Conv2d(Layer):
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise self._misfit(x.shape)
         options = self.stride, self.padding, self.dilation, self.groups
-        y = conv2d(x, weight.value, None if bias is None else bias.value, *options)
+        y = conv2d(x, weight.value, None if bias is None else bias.value, *options, self.algorithm)
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
             needs = need_x, weight.trainable, bias is not None and bias.trainable
-            grad_x, grad_weight, grad_bias = conv2d_backward(grad_y, x, weight.value, *options, needs)
+            grad_x, grad_weight, grad_bias = conv2d_backward(grad_y, x, weight.value, *options, needs, self.algorithm)
             weight.add_grad(grad_weight, fresh=True)
             if bias is not None:
                 bias.add_grad(grad_bias, fresh=True)
@@ -106,6 +112,7 @@ class Conv2d(Layer):
             "dilation": (self.dilation, (1, 1)),
             "groups": (self.groups, 1),
             "bias": (self.bias is not None, True),
+            "algorithm": (self.algorithm, "auto"),
         }
         listed = [f"{name}={value!r}" for name, (value, default) in given.items() if value != default]
         return ", ".join([f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}", *listed])

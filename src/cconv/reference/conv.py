@@ -12,7 +12,7 @@ from ._precision import ieee, rounded, wide
 
 
 @ieee
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
     """Slide each filter over the zero-padded input, without flipping it.
 
     With (sh, sw) the stride, (dh, dw) the dilation, xp the padded input, and c over the channels of filter k's group::
@@ -28,6 +28,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     stride, dilation : int or (height, width)
     padding : int, (height, width), ((top, bottom), (left, right)), "same" or "valid"
     groups : int
+    algorithm : {"auto", "direct", "winograd"}
+        How the compiled twin computes; here it is checked, and the sum above is taken.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     ValueError
         If a rank or shape does not fit, or a number is out of range.
     """
-    args = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups)
+    args = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm)
     xp, w = _padded(wide(args.x), args.padding), wide(args.weight)
     y = np.zeros((len(xp), len(w), *args.output_size))
     for r, s, seen in _taps(w.shape[2:], args.output_size, args.stride, args.dilation):
@@ -53,7 +55,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 @ieee
-def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1, needs=(True, True, True)):
+def conv2d_backward(
+    grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1, needs=(True, True, True), algorithm="auto"
+):
     """Gradients of `conv2d`: each output hands its gradient back to whatever entered its sum.
 
     ::
@@ -72,6 +76,8 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
         As given to `conv2d`.
     needs : (bool, bool, bool)
         Which of the three gradients to compute.
+    algorithm : {"auto", "direct", "winograd"}
+        As for `conv2d`.
 
     Returns
     -------
@@ -83,7 +89,9 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     TypeError, ValueError
         As `conv2d`; also if `grad_y` has not the output's shape.
     """
-    args = _arguments.conv2d_backward("conv2d_backward", grad_y, x, weight, stride, padding, dilation, groups, needs)
+    args = _arguments.conv2d_backward(
+        "conv2d_backward", grad_y, x, weight, stride, padding, dilation, groups, needs, algorithm
+    )
     need_x, need_weight, need_bias = args.needs
     gy, w, xp = wide(args.grad_y), wide(args.weight), _padded(wide(args.x), args.padding)
     grad_xp, grad_w = np.zeros_like(xp), np.zeros_like(w)

@@ -60,7 +60,7 @@ def convolve2d_true(x, weight, padding=0):
     TypeError, ValueError
         As `conv2d`.
     """
-    args = _arguments.conv2d("convolve2d_true", x, weight, None, 1, padding, 1, 1)
+    args = _arguments.conv2d("convolve2d_true", x, weight, None, 1, padding, 1, 1, "direct")
     xp, w = np.pad(wide(args.x), ((0, 0), (0, 0), *args.padding)), wide(args.weight)
     filters, _, kernel_h, kernel_w = w.shape
     y = np.empty((len(xp), filters, *args.output_size))
@@ -132,7 +132,9 @@ def conv2d_grad_x_full(grad_y, weight, x_size, stride=1, padding=0, dilation=1, 
     groups, size = whole(where, "groups", groups, 1), pair(where, "x_size", x_size)
     # The clean arguments of the backward pass do not depend on what x holds.
     x = np.zeros((len(grad_y), weight.shape[1] * groups, *size), grad_y.dtype)
-    args = _arguments.conv2d_backward(where, grad_y, x, weight, stride, padding, dilation, groups, (True, False, False))
+    args = _arguments.conv2d_backward(
+        where, grad_y, x, weight, stride, padding, dilation, groups, (True, False, False), "direct"
+    )
     expanded = stride_expand(grad_y, args.stride)
     reach = [d * (k - 1) for d, k in zip(args.dilation, weight.shape[2:], strict=True)]
     padded = [n + before + after for n, (before, after) in zip(size, args.padding, strict=True)]
