@@ -772,3 +772,53 @@ def test_an_array_does_not_replace_a_parameter():
 def test_a_mode_flag_is_explained(name):
     with pytest.raises(AttributeError, match="the call decides the mode"):
         getattr(nn.ReLU(), name)()
+
+
+class TestGradientsTakenOver:
+    """The first gradient after `zero_grad` becomes `grad` as it is."""
+
+    def test_what_a_user_holds_stays_as_it_was(self):
+        layer = nn.Linear(3, 2, rng=0)
+        x, grad = images(4, 3, dtype=np.float32), images(4, 2, dtype=np.float32)
+        layer.forward(x)[1](grad)
+        layer.zero_grad()
+        layer.forward(x)[1](grad)
+        held = layer.weight.grad
+        before = held.copy()
+        layer.zero_grad()
+        assert not layer.weight.grad.any()
+        layer.forward(2 * x)[1](grad)
+        np.testing.assert_array_equal(held, before)
+        np.testing.assert_array_equal(layer.weight.grad, 2 * before)
+
+    def test_a_layer_used_twice_adds_up(self):
+        layer = nn.Linear(3, 3, rng=0)
+        x, grad = images(4, 3, dtype=np.float32), images(3, 4, dtype=np.float32).T
+        alone = []
+        for _ in range(2):
+            layer.zero_grad()
+            layer.forward(x)[1](grad)
+            alone.append(layer.weight.grad)
+        layer.zero_grad()
+        for _ in range(2):
+            layer.forward(x)[1](grad)
+        np.testing.assert_array_equal(layer.weight.grad, alone[0] + alone[1])
+
+    def test_an_array_given_to_add_grad_is_not_kept(self):
+        parameter = nn.Parameter(np.zeros(3, np.float32))
+        given = np.ones(3, np.float32)
+        parameter.add_grad(given)
+        parameter.add_grad(given)
+        np.testing.assert_array_equal(given, 1)
+        np.testing.assert_array_equal(parameter.grad, 2)
+
+    def test_no_gradient_is_zero(self):
+        parameter = nn.Parameter(np.ones((2, 3)))
+        assert parameter.grad.shape == (2, 3) and not parameter.grad.any()
+        parameter.grad = np.ones((2, 3))
+        parameter.zero_grad()
+        parameter.grad += 2
+        np.testing.assert_array_equal(parameter.grad, 2)
+        frozen = nn.Parameter(np.ones(2), trainable=False)
+        frozen.add_grad(np.ones(2), fresh=True)
+        assert not frozen.grad.any()
