@@ -1,6 +1,7 @@
-"""Pooling and activations on a batch of 64x32x32x32, against PyTorch in turns: ``python benchmarks/elementwise.py``.
+"""Pooling, batch normalisation and activations on a batch of 64x32x32x32, against PyTorch in turns.
 
-Beside the ratio stands the bandwidth that the arrays' least traffic comes to, and the machine's own for a copy.
+``python benchmarks/elementwise.py``. Beside the ratio stands the bandwidth that the arrays' least traffic comes to, and
+the machine's own for a copy.
 """
 
 from __future__ import annotations
@@ -22,12 +23,18 @@ def operations(x: np.ndarray) -> list[tuple[str, dict, Callable, Callable, float
     """PyTorch's name and options, our forward and backward, and an output's size for each number of x."""
     ones = np.ones_like(x)
     pooled, indices = F.max_pool2d(x, 2)
-    small = np.ones_like(pooled)
+    small, one = np.ones_like(pooled), np.ones((*x.shape[:2], 1, 1), x.dtype)
+    _, mean, var = F.batch_norm(x, training=True)
+    own_statistics = {"running_mean": None, "running_var": None, "training": True}
     rows: list[tuple[str, dict, Callable, Callable, float]] = [
         ("max_pool2d", {"kernel_size": 2, "return_indices": True}, lambda: F.max_pool2d(x, 2),
          lambda: F.max_pool2d_backward(small, indices, x.shape), 0.25),
         ("avg_pool2d", {"kernel_size": 2}, lambda: F.avg_pool2d(x, 2),
          lambda: F.avg_pool2d_backward(small, x.shape, 2), 0.25),
+        ("adaptive_avg_pool2d", {"output_size": 1}, lambda: F.adaptive_avg_pool2d(x, 1),
+         lambda: F.adaptive_avg_pool2d_backward(one, x.shape), one.size / x.size),
+        ("batch_norm", own_statistics, lambda: F.batch_norm(x, training=True),
+         lambda: F.batch_norm_backward(ones, x, mean, var, training=True, needs=(True, False, False)), 1.0),
     ]  # fmt: skip
     for name in ("relu", "sigmoid", "tanh"):
         forward, backward = getattr(F, name), getattr(F, f"{name}_backward")
@@ -45,23 +52,22 @@ def main() -> None:
     limit, about = peak(peer), machine(peer)
     print(about)
     print(f"copying: {limit['copy_gb_s']:.0f} GB/s\n")
-    print(f"{'operation':12} {'pass':9} {'cconv ms':>9} {'PyTorch ms':>10} {'GB/s':>6} {'ratio':>6}")
+    print(f"{'operation':19} {'pass':9} {'cconv ms':>9} {'PyTorch ms':>10} {'GB/s':>6} {'ratio':>6}")
     x = np.random.default_rng(0).standard_normal(SHAPE, np.float32)
     rows = []
     for name, keywords, forward, backward, share in operations(x):
         for direction, ours in (("forward", forward), ("backward", backward)):
             back = direction == "backward"
-            peer_name = "max_pool2d" if name == "max_pool2d" and back else name
-            peer_options = {"kernel_size": 2} if back and "pool" in name else keywords
-            peer.ask("elementwise", (peer_name, peer_options, x, back))
+            peer_options = {"kernel_size": 2} if back and name == "max_pool2d" else keywords
+            peer.ask("elementwise", (name, peer_options, x, back))
             mine, theirs = turns(ours, peer, options.rounds)
-            # Forward reads x and writes y; backward reads grad_y (and y, for an activation) and writes grad_x.
+            # Forward reads x and writes y; backward reads grad_y (and x or y, but for a pooling) and writes grad_x.
             traffic = x.nbytes * (1 + share + (back and share == 1))
             row = {"operation": name, "pass": direction, "ms": 1e3 * mine, "peer_ms": 1e3 * theirs,
                    "gb_s": traffic / mine / 1e9, "ratio": theirs / mine}  # fmt: skip
             rows.append(row)
             figures = f"{row['ms']:9.3f} {row['peer_ms']:10.3f} {row['gb_s']:6.1f} {row['ratio']:6.2f}"
-            print(f"{name:12} {direction:9} {figures}", flush=True)
+            print(f"{name:19} {direction:9} {figures}", flush=True)
     peer.close()
     if options.json:
         with open(options.json, "w") as file:

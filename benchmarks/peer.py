@@ -13,9 +13,24 @@ import numpy as np
 import torch
 
 
+class Residual(torch.nn.Module):
+    """``relu(body(x) + shortcut(x))``."""
+
+    def __init__(self, body: list[tuple], shortcut: list[tuple] | None):
+        super().__init__()
+        self.body = network(body)
+        self.shortcut = network(shortcut or [])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
 def network(layers: list[tuple]) -> torch.nn.Sequential:
     """Layers given as (name, arguments, options)."""
-    return torch.nn.Sequential(*(getattr(torch.nn, name)(*args, **options) for name, args, options in layers))
+    kinds = {"Residual": Residual}
+    return torch.nn.Sequential(
+        *((kinds.get(name) or getattr(torch.nn, name))(*args, **options) for name, args, options in layers)
+    )
 
 
 def training(

@@ -50,7 +50,46 @@ CIFAR = [
     layer("Flatten"), layer("Linear", 2048, 10),
 ]  # fmt: skip
 
-NETWORKS = {"lenet5": (LENET5, (1, 28, 28)), "sigmoid": (SIGMOID, (1, 28, 28)), "cifar": (CIFAR, (3, 32, 32))}
+
+def basic_block(before: int, channels: int, stride: int) -> tuple:
+    """As ResNet-18 has it: the layers of the body, then those of the shortcut."""
+    conv = {"padding": 1, "bias": False}
+    body = [
+        layer("Conv2d", before, channels, 3, stride, **conv), layer("BatchNorm2d", channels), layer("ReLU"),
+        layer("Conv2d", channels, channels, 3, **conv), layer("BatchNorm2d", channels),
+    ]  # fmt: skip
+    project = [layer("Conv2d", before, channels, 1, stride, bias=False), layer("BatchNorm2d", channels)]
+    return layer("Residual", body, project if stride > 1 else None)
+
+
+RESNET18 = [
+    layer("Conv2d", 3, 64, 7, 2, padding=3, bias=False), layer("BatchNorm2d", 64), layer("ReLU"),
+    layer("MaxPool2d", 3, 2, padding=1),
+    basic_block(64, 64, 1), basic_block(64, 64, 1), basic_block(64, 128, 2), basic_block(128, 128, 1),
+    basic_block(128, 256, 2), basic_block(256, 256, 1), basic_block(256, 512, 2), basic_block(512, 512, 1),
+    layer("AdaptiveAvgPool2d", 1), layer("Flatten"), layer("Linear", 512, 10),
+]  # fmt: skip
+
+NETWORKS = {
+    "lenet5": (LENET5, (1, 28, 28)),
+    "sigmoid": (SIGMOID, (1, 28, 28)),
+    "cifar": (CIFAR, (3, 32, 32)),
+    "resnet18": (RESNET18, (3, 64, 64)),
+}
+# Of a network that is not measured at every batch.
+BATCHES = {"resnet18": [8]}
+
+
+def network(layers: list[tuple]) -> nn.Sequential:
+    """Layers given as (name, arguments, options); those of Residual as two lists, added before a ReLU."""
+    built = []
+    for name, args, options in layers:
+        if name == "Residual":
+            body, shortcut = (part and network(part) for part in args)
+            built.append(nn.Residual(body, shortcut, relu=True))
+        else:
+            built.append(getattr(nn, name)(*args, **options))
+    return nn.Sequential(*built)
 
 
 def step(name: str, batch: int) -> tuple[Callable[[], None], tuple]:
@@ -59,7 +98,7 @@ def step(name: str, batch: int) -> tuple[Callable[[], None], tuple]:
     rng = np.random.default_rng(0)
     x = rng.random((batch, *image), np.float32)
     y = rng.integers(0, 10, batch)
-    model = nn.Sequential(*(getattr(nn, kind)(*args, **options) for kind, args, options in layers))
+    model = network(layers)
     weights = [parameter.value.copy() for parameter in model.parameters()]
     criterion, optimizer = nn.CrossEntropyLoss(), optim.SGD(model.parameters(), **SGD)
 
@@ -76,7 +115,7 @@ def step(name: str, batch: int) -> tuple[Callable[[], None], tuple]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
-    parser.add_argument("--batch", nargs="+", type=int, default=[1, 32, 64, 256])
+    parser.add_argument("--batch", nargs="+", type=int, help="1 32 64 256 by default, and 8 alone for resnet18")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--busy", action="store_true", help="beside a busy process on every core")
     parser.add_argument("--json", help="write the rows to this file")
@@ -112,7 +151,7 @@ def measure(options: argparse.Namespace, peer: Peer) -> list[dict]:
     print(f"{'network':10} {'batch':>5} {'cconv images/s':>15} {'PyTorch images/s':>17} {'ratio':>6}")
     rows = []
     for name in options.networks:
-        for batch in options.batch:
+        for batch in options.batch or BATCHES.get(name, [1, 32, 64, 256]):
             run, request = step(name, batch)
             peer.ask("training", request)
             ours, theirs = turns(run, peer, options.rounds)

@@ -12,7 +12,7 @@ from cconv import functional as F
 
 
 class Call(NamedTuple):
-    """One operation with its arguments; `images` names the arrays whose first axis counts images."""
+    """One operation with its arguments; `images` names the arrays whose first axis counts images that do not meet."""
 
     name: str
     arrays: dict[str, np.ndarray]
@@ -133,6 +133,39 @@ def avg_pool2d_backward(draw):
     )
 
 
+def adaptive_avg_pool2d(draw):
+    size = draw.of((1, 1), (7, 7), (8, 6), (13, 35))
+    x = draw.normal(draw.of(2, 5), draw.of(1, 3), *size)
+    return Call("adaptive_avg_pool2d", {"x": x}, {"output_size": draw.of(1, 2, (3, 4), (None, 1), (9, 2))}, ("x",))
+
+
+def adaptive_avg_pool2d_backward(draw):
+    call = adaptive_avg_pool2d(draw)
+    (y,) = call()
+    return Call("adaptive_avg_pool2d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape})
+
+
+def batch_norm(draw):
+    """Planes narrower than 16 numbers, 16, and wider; statistics given or the batch's."""
+    x = draw.normal(draw.of(2, 5, 9), draw.of(1, 3, 40), *draw.of((), (2,), (3, 5), (4, 4), (7, 7), (9, 13)))
+    channels = x.shape[1]
+    x += 3 * draw.normal(channels, *[1] * (x.ndim - 2))
+    arrays = {"x": x, "running_mean": draw.normal(channels), "running_var": np.exp(draw.normal(channels))}
+    if draw.of(True, False):
+        arrays |= {"weight": draw.normal(channels), "bias": draw.normal(channels)}
+    training = draw.of(True, False)
+    return Call("batch_norm", arrays, {"training": training, "eps": draw.of(1e-5, 0.1)}, () if training else ("x",))
+
+
+def batch_norm_backward(draw):
+    call = batch_norm(draw)
+    _, mean, var = call()
+    arrays = {"grad_y": draw.normal(*call.arrays["x"].shape), "x": call.arrays["x"], "mean": mean, "var": var}
+    if "weight" in call.arrays:
+        arrays["weight"] = call.arrays["weight"]
+    return Call("batch_norm_backward", arrays, call.options)
+
+
 ACTIVATIONS = {
     "relu": ("y", {}),
     "leaky_relu": ("x", {"negative_slope": 0.2}),
@@ -192,6 +225,7 @@ DRAWS: dict[str, Callable[[Draw], Call]] = {
     for draw_call in (
         *(conv2d, conv2d_backward, linear, linear_backward),
         *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
+        *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, batch_norm, batch_norm_backward),
     )
 }
 for activation in ACTIVATIONS:

@@ -9,7 +9,7 @@ import pytest
 
 from cconv import _dispatch, _threads
 
-SUBJECTS = ("activation", "conv", "linear", "loss", "pool")
+SUBJECTS = ("activation", "conv", "linear", "loss", "norm", "pool")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from cconv import functional as F
 from cconv import reference as R
+from cconv.functional.activation import added
 
 pytestmark = pytest.mark.usefixtures("poison")
 
@@ -151,3 +152,18 @@ def test_last_place_of_exp(isa, dtype, wide, rng):
     info = np.finfo(dtype)
     x = rng.uniform(1.01 * np.log(float(info.smallest_subnormal)), np.log(info.eps / 4), 200_000).astype(dtype)
     assert ulps(F.sigmoid(x), np.exp(x.astype(wide))) < EXP_ULPS
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 16, 33, 20_000, 40_001])
+@pytest.mark.parametrize("rectified", [False, True])
+def test_added(rectified, size, isa, dtype, n_threads, rng):
+    """The sum where branches meet, to the bit; NaN stays, and infinities of opposite signs give one."""
+    x, other = rng.normal(size=(2, size)).astype(dtype)
+    if size > 4:
+        x[:4], other[:4] = [np.nan, np.inf, np.inf, -np.inf], [1, -np.inf, 1, 2]
+    with np.errstate(invalid="ignore"):
+        want = x + other
+    want = np.where(want < 0, 0, want) if rectified else want
+    got = added(x, other, rectified)
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(got, want)

@@ -115,6 +115,47 @@ def test_average_of_normal_numbers(name, isa, dtype, rng):
     assert distance(back, R.avg_pool2d_backward(grad_y, shape, kernel, **options)) < bound
 
 
+# Shape of x and output size.
+ADAPTIVE = {
+    "whole plane": ((3, 5, 7, 7), 1),
+    "whole narrow plane": ((3, 5, 2, 2), 1),
+    "whole large plane": ((2, 3, 31, 33), (1, 1)),
+    "rows": ((2, 3, 9, 40), (4, 1)),
+    "even shares": ((2, 3, 8, 12), (4, 3)),
+    "overlapping shares": ((2, 3, 7, 11), (3, 4)),
+    "more than there are": ((2, 3, 3, 2), (5, 7)),
+    "as it is": ((2, 3, 5, 6), None),
+    "one kept": ((2, 3, 5, 6), (None, 2)),
+    "no images": ((0, 3, 5, 6), 2),
+    "no channels": ((2, 0, 5, 6), 2),
+    "one number": ((1, 1, 1, 1), 1),
+    "wide": ((1, 2, 3, 600), (2, 7)),
+}
+# Every share's size divides this number.
+EVEN = 5040
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_adaptive(name, isa, dtype, n_threads, rng):
+    shape, output_size = ADAPTIVE[name]
+    x = rng.integers(-9, 10, shape).astype(dtype)
+    y = F.adaptive_avg_pool2d(x, output_size)
+    assert_array_equal(y, R.adaptive_avg_pool2d(x, output_size))
+    grad_y = EVEN * rng.integers(-4, 5, y.shape).astype(dtype)
+    back = F.adaptive_avg_pool2d_backward(grad_y, shape)
+    assert distance(back, R.adaptive_avg_pool2d_backward(grad_y, shape)) < 2 * np.finfo(dtype).eps
+    assert y.dtype == back.dtype == dtype
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_adaptive_of_nan_and_infinity(name, isa, dtype, rng):
+    shape, output_size = ADAPTIVE[name]
+    for value in (NAN, INF):
+        x = rng.integers(-3, 4, shape).astype(dtype)
+        x[rng.random(shape) < 0.1] = value
+        assert_array_equal(F.adaptive_avg_pool2d(x, output_size), R.adaptive_avg_pool2d(x, output_size))
+
+
 @pytest.mark.parametrize("name", [*CASES, *DILATED])
 def test_max_of_nan_and_infinity(name, isa, dtype, rng):
     shape, kernel, options = (CASES | DILATED)[name]

@@ -214,6 +214,76 @@ BAD = [
         )
         for name in ACTIVATIONS
     ),
+    # adaptive pooling
+    (ValueError, "output_size must be at least 1, got 0", lambda M: M.adaptive_avg_pool2d(X, 0)),
+    (TypeError, "output_size must be an integer, got 1.5", lambda M: M.adaptive_avg_pool2d(X, (1.5, None))),
+    (ValueError, "output_size must be an int, None or (height, width)", lambda M: M.adaptive_avg_pool2d(X, (1, 2, 3))),
+    (ValueError, "x (4, 3, 0, 9) has no rows or no columns", lambda M: M.adaptive_avg_pool2d(f32(4, 3, 0, 9), 1)),
+    (ValueError, "x has 3 dimensions", lambda M: M.adaptive_avg_pool2d(f32(3, 8, 9), 1)),
+    (
+        ValueError,
+        "must agree in N and C",
+        lambda M: M.adaptive_avg_pool2d_backward(f32(4, 2, 1, 1), (4, 3, 8, 9)),
+    ),
+    (
+        ValueError,
+        "x_shape (4, 3, 8, 0) has no rows or no columns",
+        lambda M: M.adaptive_avg_pool2d_backward(f32(4, 3, 1, 1), (4, 3, 8, 0)),
+    ),
+    (
+        ValueError,
+        "grad_y (4, 3, 0, 1) has no rows or no columns",
+        lambda M: M.adaptive_avg_pool2d_backward(f32(4, 3, 0, 1), (4, 3, 8, 9)),
+    ),
+    # batch normalisation
+    (
+        ValueError,
+        "batch_norm: x (1, 3, 1, 1) has one value a channel, which has no variance: training needs more images",
+        lambda M: M.batch_norm(f32(1, 3, 1, 1), training=True),
+    ),
+    (
+        ValueError,
+        "x (1, 3) has one value a channel",
+        lambda M: M.batch_norm_backward(f32(1, 3), f32(1, 3), f32(3), f32(3), training=True),
+    ),
+    (ValueError, "running_mean and running_var must be given, or training=True", lambda M: M.batch_norm(X)),
+    (ValueError, "running_mean and running_var must be given", lambda M: M.batch_norm(X, f32(3))),
+    (TypeError, "mean and var must be given", lambda M: M.batch_norm_backward(X, X, f32(3), None)),
+    (ValueError, "x has 1 dimensions (3,), expected (N, C) or (N, C, ...)", lambda M: M.batch_norm(f32(3))),
+    (
+        ValueError,
+        "running_mean has shape (4,), x (4, 3, 8, 9) expects (3,)",
+        lambda M: M.batch_norm(X, f32(4), f32(3)),
+    ),
+    (ValueError, "running_var has shape (4,)", lambda M: M.batch_norm(X, f32(3), f32(4))),
+    (
+        ValueError,
+        "weight has shape (1, 3), x (4, 3, 8, 9) expects (3,)",
+        lambda M: M.batch_norm(X, weight=f32(1, 3), training=True),
+    ),
+    (
+        ValueError,
+        "bias has shape (), x (4, 3, 8, 9) expects (3,)",
+        lambda M: M.batch_norm(X, bias=f32(), training=True),
+    ),
+    (
+        TypeError,
+        "arrays must share one dtype, got x float32, weight float64",
+        lambda M: M.batch_norm(X, weight=f64(3), training=True),
+    ),
+    (TypeError, "got grad_y float64, x float32", lambda M: M.batch_norm_backward(f64(4, 3, 8, 9), X, f32(3), f32(3))),
+    (TypeError, "x has dtype int64", lambda M: M.batch_norm(i64(4, 3), training=True)),
+    (ValueError, "eps must be at least 0, got -1", lambda M: M.batch_norm(X, f32(3), f32(3), eps=-1)),
+    (
+        ValueError,
+        "grad_y has shape (4, 3), the output has (4, 3, 8, 9)",
+        lambda M: M.batch_norm_backward(f32(4, 3), X, f32(3), f32(3)),
+    ),
+    (
+        ValueError,
+        "needs must be three booleans",
+        lambda M: M.batch_norm_backward(X, X, f32(3), f32(3), needs=False),
+    ),
     # options
     (ValueError, "needs must be three booleans", lambda M: M.conv2d_backward(f32(4, 16, 4, 5), X, W, needs=True)),
     (

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._checks import choice, real, same_dtype
-from ._shapes import Padding, Pair, padding_pairs, pair, pool_output, whole, window_output
+from ._checks import choice, number, real, same_dtype
+from ._shapes import Padding, Pair, output_pair, padding_pairs, pair, pool_output, whole, window_output
 
 INT64 = np.dtype(np.int64)
 REDUCTIONS = ("mean", "sum", "none")
@@ -92,6 +92,31 @@ class AvgPool2dBackward(NamedTuple):
     kernel: Pair
     stride: Pair
     padding: Padding
+
+
+class BatchNorm(NamedTuple):
+    """Arguments of a batch normalisation; `x` (N, C, ...), all others (C,) or None."""
+
+    x: np.ndarray
+    mean: np.ndarray | None
+    var: np.ndarray | None
+    weight: np.ndarray | None
+    bias: np.ndarray | None
+    training: bool
+    eps: float
+
+
+class BatchNormBackward(NamedTuple):
+    """Arguments of a batch normalisation's gradients; `grad_y` and `x` (N, C, ...), all others (C,)."""
+
+    grad_y: np.ndarray
+    x: np.ndarray
+    mean: np.ndarray
+    var: np.ndarray
+    weight: np.ndarray | None
+    training: bool
+    eps: float
+    needs: Needs
 
 
 class CrossEntropy(NamedTuple):
@@ -263,6 +288,85 @@ def avg_pool2d_backward(where: str, grad_y, x_shape, kernel_size, stride, paddin
     output_size = pool_output(where, (x_shape[2], x_shape[3]), kernel, stride, padding, (1, 1), ceil_mode)
     _match_output(where, grad_y, (*x_shape[:2], *output_size))
     return AvgPool2dBackward(grad_y, x_shape, kernel, stride, padding)
+
+
+def adaptive_pool2d(where: str, x, output_size) -> tuple[np.ndarray, Pair]:
+    """(x, output size) of adaptive_avg_pool2d; None in `output_size` keeps x's."""
+    x = real(where, "x", x, 4)
+    size = x.shape[2:]
+    if not (size[0] and size[1]):
+        raise ValueError(f"{where}: x {x.shape} has no rows or no columns")
+    height, width = output_pair(where, output_size)
+    return x, (size[0] if height is None else height, size[1] if width is None else width)
+
+
+def adaptive_pool2d_backward(where: str, grad_y, x_shape) -> tuple[np.ndarray, Shape4]:
+    """(grad_y, x_shape) of adaptive_avg_pool2d_backward."""
+    grad_y = real(where, "grad_y", grad_y, 4)
+    x_shape = _shape4(where, "x_shape", x_shape)
+    if grad_y.shape[:2] != x_shape[:2]:
+        raise ValueError(f"{where}: grad_y {grad_y.shape} and x_shape {x_shape} must agree in N and C")
+    for name, shape in (("x_shape", x_shape), ("grad_y", grad_y.shape)):
+        if not (shape[2] and shape[3]):
+            raise ValueError(f"{where}: {name} {shape} has no rows or no columns")
+    return grad_y, x_shape
+
+
+def batch_norm(where: str, x, running_mean, running_var, weight, bias, training, eps) -> BatchNorm:
+    """Clean arguments of batch_norm."""
+    x = _with_channels(where, x)
+    training = bool(training)
+    if training:
+        _several_values(where, x)
+    elif running_mean is None or running_var is None:
+        raise ValueError(f"{where}: running_mean and running_var must be given, or training=True")
+    mean = _each_channel(where, "running_mean", running_mean, x)
+    var = _each_channel(where, "running_var", running_var, x)
+    weight = _each_channel(where, "weight", weight, x)
+    bias = _each_channel(where, "bias", bias, x)
+    return BatchNorm(x, mean, var, weight, bias, training, number(where, "eps", eps, 0))
+
+
+def batch_norm_backward(where: str, grad_y, x, mean, var, weight, training, eps, needs) -> BatchNormBackward:
+    """Clean arguments of batch_norm_backward."""
+    x = _with_channels(where, x)
+    grad_y = real(where, "grad_y", grad_y)
+    _match_output(where, grad_y, x.shape)
+    if grad_y.dtype is not x.dtype:
+        same_dtype(where, grad_y=grad_y, x=x)
+    training = bool(training)
+    if training:
+        _several_values(where, x)
+    if mean is None or var is None:
+        raise TypeError(f"{where}: mean and var must be given, as batch_norm returned them")
+    mean, var = _each_channel(where, "mean", mean, x), _each_channel(where, "var", var, x)
+    weight, eps = _each_channel(where, "weight", weight, x), number(where, "eps", eps, 0)
+    return BatchNormBackward(grad_y, x, mean, var, weight, training, eps, _needs(where, needs))
+
+
+def _with_channels(where: str, x) -> np.ndarray:
+    x = real(where, "x", x)
+    if x.ndim < 2:
+        raise ValueError(f"{where}: x has {x.ndim} dimensions {x.shape}, expected (N, C) or (N, C, ...)")
+    return x
+
+
+def _several_values(where: str, x: np.ndarray) -> None:
+    if x.size == x.shape[1] > 0:
+        raise ValueError(
+            f"{where}: x {x.shape} has one value a channel, which has no variance: training needs more images or pixels"
+        )
+
+
+def _each_channel(where: str, name: str, value, x: np.ndarray):
+    if value is None:
+        return None
+    array = real(where, name, value)
+    if array.shape != x.shape[1:2]:
+        raise ValueError(f"{where}: {name} has shape {array.shape}, x {x.shape} expects {x.shape[1:2]}")
+    if array.dtype is not x.dtype:
+        same_dtype(where, **{"x": x, name: array})
+    return array
 
 
 def elementwise_backward(where: str, grad_y, name: str, kept) -> tuple[np.ndarray, np.ndarray]:

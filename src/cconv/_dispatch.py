@@ -12,7 +12,8 @@ from ._kernels import cpu
 # Widest first.
 _ORDER = ("avx512", "avx2", "neon", "baseline")
 _KERNELS = (
-    *("activation", "conv2d", "depthwise", "linear", "loss", "optimizer", "peak", "pointwise", "pool2d", "winograd"),
+    *("activation", "conv2d", "depthwise", "linear", "loss", "norm", "optimizer", "peak", "pointwise", "pool2d"),
+    "winograd",
 )
 
 conv2d: ModuleType
@@ -21,6 +22,7 @@ pool2d: ModuleType
 activation: ModuleType
 linear: ModuleType
 loss: ModuleType
+norm: ModuleType
 optimizer: ModuleType
 peak: ModuleType
 pointwise: ModuleType

@@ -37,6 +37,16 @@ def pair(where: str, name: str, value, minimum: int = 1) -> Pair:
     return one, one
 
 
+def output_pair(where: str, value) -> tuple[int | None, int | None]:
+    """The `output_size` of an adaptive pooling as (height, width), each an int or None."""
+    if not isinstance(value, (tuple, list)):
+        value = value, value
+    if len(value) != 2:
+        raise ValueError(f"{where}: output_size must be an int, None or (height, width), got {value!r}")
+    height, width = (None if size is None else whole(where, "output_size", size, 1) for size in value)
+    return height, width
+
+
 def padding_pairs(where: str, value, kernel: Pair, stride: Pair, dilation: Pair) -> Padding:
     """Any accepted form of padding as ((top, bottom), (left, right)).
 

@@ -59,7 +59,10 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Set each gradient to zero."""
         for parameter in self.parameters:
-            parameter.grad.fill(0)
+            if hasattr(parameter, "zero_grad"):
+                parameter.zero_grad()
+            else:
+                parameter.grad.fill(0)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of what a continued run needs: the learning rate and, by the parameter's place in the list, its state.

@@ -26,10 +26,12 @@ cpdef enum Operation:
     SIGMOID_BACKWARD
     TANH_BACKWARD
     SOFTPLUS_BACKWARD
+    ADD
+    ADD_RELU
 
 
 cdef inline vec value(const int operation, vec g, vec k, vec a, vec b) noexcept nogil:
-    """Forward of k, or backward of g where k was kept; a and b are the operation's options."""
+    """Forward of k, backward of g where k was kept, or a sum of both; a and b are the operation's options."""
     cdef vec zero = splat(0.0, k), one = splat(1.0, k)
     if operation == RELU:
         return where_gt(zero, k, zero, k)
@@ -49,6 +51,10 @@ cdef inline vec value(const int operation, vec g, vec k, vec a, vec b) noexcept 
         return g * (one - k) * k
     if operation == TANH_BACKWARD:
         return g * (one - k * k)
+    if operation == ADD:
+        return g + k
+    if operation == ADD_RELU:
+        return where_gt(zero, g + k, zero, g + k)
     return where_gt(k * a, b, g, g * vmath.sigmoid(k * a))
 
 
@@ -91,6 +97,10 @@ cdef inline void choose(int operation, vec* out, const vec* grad, const vec* kep
         loop(TANH_BACKWARD, out, grad, kept, a, b, n)
     elif operation == SOFTPLUS_BACKWARD:
         loop(SOFTPLUS_BACKWARD, out, grad, kept, a, b, n)
+    elif operation == ADD:
+        loop(ADD, out, grad, kept, a, b, n)
+    elif operation == ADD_RELU:
+        loop(ADD_RELU, out, grad, kept, a, b, n)
 
 
 cdef void block(int operation, real* out, const real* grad, const real* kept, double a, double b, Py_ssize_t n) noexcept nogil:
@@ -101,7 +111,7 @@ cdef void block(int operation, real* out, const real* grad, const real* kept, do
 
 
 def apply(int operation, cnp.ndarray out, grad, cnp.ndarray kept, double a, double b, int threads):
-    """out = operation(kept) forward (`grad` None), operation(grad, kept) backward."""
+    """out = operation(kept) forward (`grad` None), operation(grad, kept) backward and for sums."""
     cdef bint single = cnp.PyArray_TYPE(out) == cnp.NPY_FLOAT
     cdef Py_ssize_t n = cnp.PyArray_SIZE(out), i
     cdef void* op = cnp.PyArray_DATA(out)

@@ -289,3 +289,108 @@ def average_backward(cnp.ndarray grad_x, cnp.ndarray grad_y, cnp.ndarray window,
         count_columns(<double*> sp, w)
         for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
             spread_plane(<double*> xp + p * size, <double*> yp + p * out, w, <double*> sp)
+
+
+# --- adaptive average ---------------------------------------------------------------------------------------
+
+# Outputs share the plane out evenly: output i of P along H places has those from i*H/P (rounded down) to (i + 1)*H/P (rounded up).
+
+
+cdef inline Py_ssize_t share_start(Py_ssize_t i, Py_ssize_t size, Py_ssize_t shares) noexcept nogil:
+    return i * size // shares
+
+
+cdef inline Py_ssize_t share_end(Py_ssize_t i, Py_ssize_t size, Py_ssize_t shares) noexcept nogil:
+    return ((i + 1) * size + shares - 1) // shares
+
+
+cdef real run_sum(const real* x, Py_ssize_t n) noexcept nogil:
+    """The sum of n numbers, on 16 lanes where there are so many."""
+    cdef real lanes[16]
+    cdef real total = 0
+    cdef Py_ssize_t i, k, width = 8
+    if n < 16:
+        for i in range(n):
+            total += x[i]
+        return total
+    set_all(lanes, 16, 0)
+    for i in range(n // 16):
+        for k in range(16):
+            lanes[k] += x[i * 16 + k]
+    i = n - n % 16
+    for k in range(n % 16):
+        lanes[k] += x[i + k]
+    while width:
+        for k in range(width):
+            lanes[k] += lanes[k + width]
+        width //= 2
+    return lanes[0]
+
+
+cdef void adaptive_plane(real* y, const real* x, Py_ssize_t height, Py_ssize_t width, Py_ssize_t P, Py_ssize_t Q, real* buffer) noexcept nogil:
+    cdef Py_ssize_t i, j, r, c, r0, r1, c0, c1
+    cdef real total
+    for i in range(P):
+        r0, r1 = share_start(i, height, P), share_end(i, height, P)
+        if Q == 1:
+            y[i] = run_sum(x + r0 * width, (r1 - r0) * width) / <real> ((r1 - r0) * width)
+            continue
+        # Down the columns first, where neighbours share a register.
+        copy(buffer, x + r0 * width, width)
+        for r in range(r0 + 1, r1):
+            for c in range(width):
+                buffer[c] += x[r * width + c]
+        for j in range(Q):
+            c0, c1 = share_start(j, width, Q), share_end(j, width, Q)
+            total = 0
+            for c in range(c0, c1):
+                total += buffer[c]
+            y[i * Q + j] = total / <real> ((r1 - r0) * (c1 - c0))
+
+
+cdef void adaptive_spread(real* grad_x, const real* grad_y, Py_ssize_t height, Py_ssize_t width, Py_ssize_t P, Py_ssize_t Q) noexcept nogil:
+    cdef Py_ssize_t i, j, r, c, r0, r1, c0, c1
+    cdef real share
+    if P == 1 and Q == 1:
+        set_all(grad_x, height * width, grad_y[0] / <real> (height * width))
+        return
+    set_all(grad_x, height * width, <real> 0)
+    for i in range(P):
+        r0, r1 = share_start(i, height, P), share_end(i, height, P)
+        for j in range(Q):
+            c0, c1 = share_start(j, width, Q), share_end(j, width, Q)
+            share = grad_y[i * Q + j] / <real> ((r1 - r0) * (c1 - c0))
+            for r in range(r0, r1):
+                for c in range(c0, c1):
+                    grad_x[r * width + c] += share
+
+
+def adaptive_forward(cnp.ndarray y, cnp.ndarray x, cnp.ndarray scratch, int threads):
+    """y, the mean of each share of each plane of x. `scratch` has room for a row of x for each thread."""
+    cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
+    cdef Py_ssize_t planes = cnp.PyArray_DIM(x, 0) * cnp.PyArray_DIM(x, 1), p
+    cdef Py_ssize_t height = cnp.PyArray_DIM(x, 2), width = cnp.PyArray_DIM(x, 3), P = cnp.PyArray_DIM(y, 2), Q = cnp.PyArray_DIM(y, 3)
+    cdef void* yp = cnp.PyArray_DATA(y)
+    cdef void* xp = cnp.PyArray_DATA(x)
+    cdef void* sp = cnp.PyArray_DATA(scratch)
+    if single:
+        for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+            adaptive_plane(<float*> yp + p * P * Q, <float*> xp + p * height * width, height, width, P, Q, <float*> sp + threadid() * width)
+    else:
+        for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+            adaptive_plane(<double*> yp + p * P * Q, <double*> xp + p * height * width, height, width, P, Q, <double*> sp + threadid() * width)
+
+
+def adaptive_backward(cnp.ndarray grad_x, cnp.ndarray grad_y, int threads):
+    """Each output's gradient spread evenly over its share of the plane."""
+    cdef bint single = cnp.PyArray_TYPE(grad_x) == cnp.NPY_FLOAT
+    cdef Py_ssize_t planes = cnp.PyArray_DIM(grad_x, 0) * cnp.PyArray_DIM(grad_x, 1), p
+    cdef Py_ssize_t height = cnp.PyArray_DIM(grad_x, 2), width = cnp.PyArray_DIM(grad_x, 3), P = cnp.PyArray_DIM(grad_y, 2), Q = cnp.PyArray_DIM(grad_y, 3)
+    cdef void* xp = cnp.PyArray_DATA(grad_x)
+    cdef void* yp = cnp.PyArray_DATA(grad_y)
+    if single:
+        for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+            adaptive_spread(<float*> xp + p * height * width, <float*> yp + p * P * Q, height, width, P, Q)
+    else:
+        for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+            adaptive_spread(<double*> xp + p * height * width, <double*> yp + p * P * Q, height, width, P, Q)

@@ -172,6 +172,21 @@ cdef extern from *:
       }
     #endif
 
+    /* A register of doubles from as many floats, or from the first n of them, the other lanes 0. */
+    #if CC_BYTES == 64
+      #define cc_wide(p) ((v64)_mm512_cvtps_pd(_mm256_loadu_ps(p)))
+      #define cc_wide_head(p, n) ((v64)_mm512_cvtps_pd(_mm256_maskz_loadu_ps((__mmask8)((1u << (n)) - 1), p)))
+    #elif CC_BYTES == 32
+      #define cc_wide(p) ((v64)_mm256_cvtps_pd(_mm_loadu_ps(p)))
+      #define cc_wide_head(p, n) ((v64)_mm256_cvtps_pd(_mm_maskload_ps(p, _mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3)))))
+    #elif CC_BYTES
+      CC_INLINE v64 cc_wide(const float *p) { return (v64){p[0], p[1]}; }
+      CC_INLINE v64 cc_wide_head(const float *p, int n) { return (v64){n > 0 ? p[0] : 0, n > 1 ? p[1] : 0}; }
+    #else
+      #define cc_wide(p) ((double)*(p))
+      #define cc_wide_head(p, n) ((n) > 0 ? (double)*(p) : 0)
+    #endif
+
     /* x > y ? a : b and x <= y ? a : b, lane by lane; both give b where x or y is NaN. max: a where x > y or x is NaN. */
     #if CC_BYTES == 64
       #define cc_gt32(x, y, a, b) ((v32)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)(x), (__m512)(y), _CMP_GT_OQ), (__m512)(b), (__m512)(a)))
@@ -294,6 +309,13 @@ cdef extern from *:
       #define cc_weave64(a, b, h) (a)
     #endif
 
+    /* Have the cache line of p fetched; p may lie anywhere. */
+    #if CC_BYTES
+      #define cc_prefetch(p) __builtin_prefetch(p)
+    #else
+      #define cc_prefetch(p) ((void)0)
+    #endif
+
     /* A 4x4 block of float, turned: four loads, eight shuffles, four stores (x86 and arm alike). */
     #if CC_BYTES && defined(__has_builtin)
     #if __has_builtin(__builtin_shufflevector)
@@ -334,6 +356,8 @@ cdef extern from *:
     cc_span cc_span64(int lo, int hi) noexcept nogil
     v32 cc_take32(const float* p, cc_span m) noexcept nogil
     v64 cc_take64(const double* p, cc_span m) noexcept nogil
+    v64 cc_wide(const float* p) noexcept nogil
+    v64 cc_wide_head(const float* p, int n) noexcept nogil
     v32 cc_gt32(v32 x, v32 y, v32 a, v32 b) noexcept nogil
     v64 cc_gt64(v64 x, v64 y, v64 a, v64 b) noexcept nogil
     v32 cc_le32(v32 x, v32 y, v32 a, v32 b) noexcept nogil
@@ -346,6 +370,7 @@ cdef extern from *:
     v64 cc_copysign64(v64 a, v64 b) noexcept nogil
     v32 cc_scale32(v32 a, v32 t) noexcept nogil
     v64 cc_scale64(v64 a, v64 t) noexcept nogil
+    void prefetch "cc_prefetch"(const void* p) noexcept nogil
     void cc_turn4(const float* s, Py_ssize_t ss, float* d, Py_ssize_t ds) noexcept nogil
     int cc_places32(int64_t* dst, v32 place, int64_t first, int64_t step, int n) noexcept nogil
     int cc_places64(int64_t* dst, v64 place, int64_t first, int64_t step, int n) noexcept nogil
@@ -423,6 +448,22 @@ cdef inline vec take(const vec* p, cc_span lanes) noexcept nogil:
         return cc_take32(<const float*> p, lanes)
     else:
         return cc_take64(<const double*> p, lanes)
+
+
+cdef inline v64 wide(const real* p) noexcept nogil:
+    """L64 numbers as doubles."""
+    if real is float:
+        return cc_wide(p)
+    else:
+        return (<const v64*> p)[0]
+
+
+cdef inline v64 wide_head(const real* p, int n) noexcept nogil:
+    """The first n numbers as doubles, 0 on the other lanes. Nothing past p[n - 1] is touched."""
+    if real is float:
+        return cc_wide_head(p, n)
+    else:
+        return cc_head64(p, n)
 
 
 cdef inline vec splat(double x, vec like) noexcept nogil:

@@ -18,7 +18,8 @@ from .._threads import threads_for
 (
     RELU, LEAKY_RELU, SIGMOID, TANH, SOFTPLUS,
     RELU_BACKWARD, LEAKY_RELU_BACKWARD, SIGMOID_BACKWARD, TANH_BACKWARD, SOFTPLUS_BACKWARD,
-) = range(10)  # fmt: skip
+    ADD, ADD_RELU,
+) = range(12)  # fmt: skip
 
 # Multiply-adds' worth of work a number: a pass over memory, or an exponential on top of it.
 _PASS, _EXP = 4, 16
@@ -47,6 +48,12 @@ def relu(x):
 def relu_backward(grad_y, y):
     """``0 where y <= 0, else grad_y``; `y` is relu's output."""
     return _backward(RELU_BACKWARD, *_arguments.elementwise_backward("relu_backward", grad_y, "y", y), _PASS)
+
+
+def added(x, other, rectified=False):
+    """``x + other`` of one shape, or ``relu(x + other)`` in the same pass: for layers whose branches meet."""
+    other, x = _arguments.elementwise_backward("added", other, "x", x)
+    return _backward(ADD_RELU if rectified else ADD, other, x, _PASS)
 
 
 def leaky_relu(x, negative_slope=0.01):

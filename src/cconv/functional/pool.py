@@ -142,6 +142,61 @@ def avg_pool2d_backward(grad_y, x_shape, kernel_size, stride=None, padding=0, ce
     return grad_x
 
 
+def adaptive_avg_pool2d(x, output_size):
+    """The mean of each of ``output_size`` windows, which share the image out evenly.
+
+    Output i of P along a side of H places averages places ``floor(i * H / P)`` to ``ceil((i + 1) * H / P) - 1``.
+
+    Parameters
+    ----------
+    x : array (N, C, H, W)
+        float32 or float64.
+    output_size : int, None or (height, width)
+        None, also as one of the two, keeps the size of x. 1 averages over the whole plane.
+
+    Returns
+    -------
+    array (N, C, P, Q)
+
+    Raises
+    ------
+    TypeError
+        If x is not float32 or float64, or a size is no integer.
+    ValueError
+        If x has no rows or no columns, or a size is less than 1.
+    """
+    x, output = _arguments.adaptive_pool2d("adaptive_avg_pool2d", x, output_size)
+    y = empty((*x.shape[:2], *output), x.dtype)
+    threads = threads_for(4 * (x.size + y.size))
+    _dispatch.pool2d.adaptive_forward(y, x, scratch(threads * x.shape[3], x.dtype), threads)
+    return y
+
+
+def adaptive_avg_pool2d_backward(grad_y, x_shape):
+    """Gradient of `adaptive_avg_pool2d` to its input: each output's gradient spread evenly over its window.
+
+    Parameters
+    ----------
+    grad_y : array (N, C, P, Q)
+    x_shape : (N, C, H, W)
+
+    Returns
+    -------
+    array (N, C, H, W)
+
+    Raises
+    ------
+    TypeError
+        If grad_y is not float32 or float64.
+    ValueError
+        If shapes do not match, or there are no rows or no columns.
+    """
+    grad_y, x_shape = _arguments.adaptive_pool2d_backward("adaptive_avg_pool2d_backward", grad_y, x_shape)
+    grad_x = empty(x_shape, grad_y.dtype)
+    _dispatch.pool2d.adaptive_backward(grad_x, grad_y, threads_for(4 * (grad_x.size + grad_y.size)))
+    return grad_x
+
+
 @lru_cache(1024)
 def _window(
     size: tuple[int, ...],

@@ -2,5 +2,6 @@
 
 from .builder import cnn
 from .lenet import lenet5
+from .resnet import resnet18, resnet20
 
-__all__ = ["cnn", "lenet5"]
+__all__ = ["cnn", "lenet5", "resnet18", "resnet20"]

@@ -2,18 +2,22 @@
 
 from . import init
 from .activation import Identity, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
-from .containers import Sequential
+from .containers import Residual, Sequential
 from .conv import Conv2d
 from .layer import Backward, Buffer, Layer, Parameter
 from .linear import Flatten, Linear
 from .loss import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
-from .pool import AvgPool2d, MaxPool2d
+from .norm import BatchNorm1d, BatchNorm2d
+from .pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from .preprocess import Normalize, Rescale
 
 __all__ = [
+    "AdaptiveAvgPool2d",
     "AvgPool2d",
     "BCEWithLogitsLoss",
     "Backward",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Buffer",
     "Conv2d",
     "CrossEntropyLoss",
@@ -29,6 +33,7 @@ __all__ = [
     "Parameter",
     "ReLU",
     "Rescale",
+    "Residual",
     "Sequential",
     "Sigmoid",
     "Softplus",

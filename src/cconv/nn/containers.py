@@ -7,6 +7,8 @@ from typing import Any, overload
 
 import numpy as np
 
+from ..functional import relu_backward
+from ..functional.activation import added
 from ._errors import locate
 from .layer import Backward, Layer, pair_of
 
@@ -110,3 +112,64 @@ class Sequential(Layer):
 
     def _locate(self, error: Exception, index: int, x_shape: tuple[int, ...] = ()) -> None:
         locate(error, f"{type(self).__name__}[{index}]", self._layers, index, x_shape)
+
+
+class Residual(Layer):
+    """``body(x) + shortcut(x)`` (He et al. 2016, arXiv 1512.03385), or ``body(x) + x`` without a shortcut.
+
+    Parameters
+    ----------
+    body : Layer
+    shortcut : Layer, optional
+        Brings x to the shape of the body's output, where that is another.
+    relu : bool
+        ``relu(body(x) + shortcut(x))``, in one pass.
+
+    Raises
+    ------
+    TypeError
+        If `body` or `shortcut` is no layer.
+    ValueError
+        When called: if the two shapes that are added differ.
+
+    Examples
+    --------
+    >>> Residual(Sequential(Conv2d(8, 8, 3, padding=1), ReLU(), Conv2d(8, 8, 3, padding=1)), relu=True)
+    """
+
+    def __init__(self, body: Layer, shortcut: Layer | None = None, *, relu: bool = False):
+        for name, layer in (("body", body), ("shortcut", shortcut)):
+            if not isinstance(layer, Layer) and (layer is not None or name == "body"):
+                raise TypeError(f"Residual: {name} must be a layer, got {layer!r}")
+        self.body = body
+        self.shortcut = shortcut
+        self.relu = bool(relu)
+
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        rectified = self.relu
+        through, backward_body = pair_of(self.body, self.body.forward(x, train))
+        beside, backward_shortcut = x, None
+        if self.shortcut is not None:
+            beside, backward_shortcut = pair_of(self.shortcut, self.shortcut.forward(x, train))
+        y = self._sum(through, beside)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            grad = relu_backward(grad_y, y) if rectified else grad_y
+            grad_through = backward_body(grad, need_x=need_x)
+            grad_beside = grad if backward_shortcut is None else backward_shortcut(grad, need_x=need_x)
+            return added(grad_through, grad_beside) if need_x else None
+
+        return y, Backward(backward, y)
+
+    def _sum(self, through: Any, beside: Any) -> np.ndarray:
+        if self.shortcut is None:
+            # Layers cast x to their own type.
+            beside = np.asarray(beside, through.dtype)
+        if np.shape(through) != np.shape(beside):
+            other = f"x is {np.shape(beside)}" if self.shortcut is None else f"shortcut gives {np.shape(beside)}"
+            fix = ": give a shortcut that brings x to that shape" if self.shortcut is None else ""
+            raise ValueError(f"Residual: body gives {np.shape(through)}, {other}: they must be equal{fix}")
+        return added(through, beside, self.relu)
+
+    def extra_repr(self) -> str:
+        return "relu=True" if self.relu else ""

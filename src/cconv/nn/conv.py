@@ -95,9 +95,9 @@ class Conv2d(Layer):
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
             needs = need_x, weight.trainable, bias is not None and bias.trainable
             grad_x, grad_weight, grad_bias = conv2d_backward(grad_y, x, weight.value, *options, needs, self.algorithm)
-            weight.add_grad(grad_weight)
+            weight.add_grad(grad_weight, fresh=True)
             if bias is not None:
-                bias.add_grad(grad_bias)
+                bias.add_grad(grad_bias, fresh=True)
             return grad_x
 
         return y, Backward(backward, y)

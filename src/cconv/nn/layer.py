@@ -32,14 +32,15 @@ class Parameter:
     Attributes
     ----------
     value, grad : ndarray
-        Of one shape and dtype; `grad` is zero at first. Assigning to either copies into it.
+        Of one shape and dtype; `grad` is zero at first. Assigning to either copies into it. `value` is the same array
+        for good; after `zero_grad` the next gradient may come in another array, as in PyTorch.
     """
 
     __slots__ = ("_grad", "_value", "trainable")
 
     def __init__(self, value: Any, trainable: bool = True):
         self._value = np.array(real("Parameter", "value", value))
-        self._grad = np.zeros_like(self._value)
+        self._grad: np.ndarray | None = None  # stands for zeros
         self.trainable = trainable
 
     @property
@@ -52,20 +53,30 @@ class Parameter:
 
     @property
     def grad(self) -> np.ndarray:
+        if self._grad is None:
+            self._grad = np.zeros_like(self._value)
         return self._grad
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        _copy_into(self._grad, self, "grad", value)
+        _copy_into(self.grad, self, "grad", value)
 
-    def add_grad(self, grad: np.ndarray | None) -> None:
-        """Add to `grad`; None adds nothing, and nothing is added to a parameter that is not trainable."""
-        if grad is not None and self.trainable:
-            self._grad += grad
+    def add_grad(self, grad: np.ndarray | None, fresh: bool = False) -> None:
+        """Add to `grad`; None adds nothing, and nothing is added to a parameter that is not trainable.
+
+        `fresh` says that nobody else holds the array, and that it has the shape and dtype of `value`: where there is no
+        gradient yet it becomes the gradient, with no pass over memory.
+        """
+        if grad is None or not self.trainable:
+            return
+        if fresh and self._grad is None:
+            self._grad = grad
+        else:
+            self.grad += grad
 
     def zero_grad(self) -> None:
         """Set `grad` to zero."""
-        self._grad.fill(0)
+        self._grad = None
 
     def __repr__(self) -> str:
         frozen = "" if self.trainable else ", trainable=False"

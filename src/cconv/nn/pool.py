@@ -7,8 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from .._shapes import Pair, padding_pairs, pair
-from ..functional import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from .._shapes import Pair, output_pair, padding_pairs, pair
+from ..functional import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_backward,
+    avg_pool2d,
+    avg_pool2d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+)
 from .layer import Backward, Layer
 
 
@@ -98,6 +105,33 @@ class AvgPool2d(Layer):
     def extra_repr(self) -> str:
         counted = "" if self.count_include_pad else ", count_include_pad=False"
         return _window(self) + (", ceil_mode=True" if self.ceil_mode else "") + counted
+
+
+class AdaptiveAvgPool2d(Layer):
+    """The mean of each of `output_size` windows that share the image out evenly (PyTorch's ``AdaptiveAvgPool2d``).
+
+    ``AdaptiveAvgPool2d(1)`` averages over the whole image, whatever its size.
+
+    Parameters
+    ----------
+    output_size : int, None or (height, width)
+        None, also as one of the two, keeps the size of x.
+    """
+
+    def __init__(self, output_size: int | tuple[int | None, int | None] | None):
+        self.output_size = output_pair("AdaptiveAvgPool2d", output_size)
+
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        y = adaptive_avg_pool2d(x, self.output_size)
+        x_shape = np.shape(x)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            return adaptive_avg_pool2d_backward(grad_y, x_shape) if need_x else None
+
+        return y, Backward(backward, y)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
 
 
 def _padding(where: str, padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Any:

@@ -175,6 +175,74 @@ def avg_pool2d_backward(grad_y, x_shape, kernel_size, stride=None, padding=0, ce
     return rounded(grad_x, args.grad_y.dtype)
 
 
+@ieee
+def adaptive_avg_pool2d(x, output_size):
+    """The mean of each of ``output_size`` windows, which share the image out evenly.
+
+    ::
+
+        y[n, c, i, j] = mean of x[n, c, floor(i*H/P) : ceil((i + 1)*H/P), floor(j*W/Q) : ceil((j + 1)*W/Q)]
+
+    Parameters
+    ----------
+    x : array (N, C, H, W)
+    output_size : int, None or (height, width)
+        None keeps the size of x.
+
+    Returns
+    -------
+    array (N, C, P, Q)
+
+    Raises
+    ------
+    TypeError
+        If `x` is not float32 or float64, or a size is not an integer.
+    ValueError
+        If a rank or size does not fit.
+    """
+    given, output = _arguments.adaptive_pool2d("adaptive_avg_pool2d", x, output_size)
+    x = wide(given)
+    y = np.empty((*x.shape[:2], *output))
+    for i, j, rows, columns in _shares(output, x.shape[2:]):
+        y[:, :, i, j] = x[:, :, rows, columns].mean(axis=(2, 3))
+    return rounded(y, given.dtype)
+
+
+@ieee
+def adaptive_avg_pool2d_backward(grad_y, x_shape):
+    """Gradient of `adaptive_avg_pool2d`: each window spreads it evenly.
+
+    Parameters
+    ----------
+    grad_y : array (N, C, P, Q)
+        Gradient with respect to the output.
+    x_shape : (N, C, H, W)
+
+    Returns
+    -------
+    array (N, C, H, W)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `adaptive_avg_pool2d`; also if `grad_y` and `x_shape` do not match.
+    """
+    given, x_shape = _arguments.adaptive_pool2d_backward("adaptive_avg_pool2d_backward", grad_y, x_shape)
+    gy, grad_x = wide(given), np.zeros(x_shape)
+    for i, j, rows, columns in _shares(gy.shape[2:], x_shape[2:]):
+        size = (rows.stop - rows.start) * (columns.stop - columns.start)
+        grad_x[:, :, rows, columns] += gy[:, :, i, j, None, None] / size
+    return rounded(grad_x, given.dtype)
+
+
+def _shares(output: Pair, size: Pair) -> Iterator[tuple[int, int, slice, slice]]:
+    """Each output position of an adaptive pooling, and the rows and columns of the input that it averages."""
+    for i in range(output[0]):
+        rows = slice(i * size[0] // output[0], -(-(i + 1) * size[0] // output[0]))
+        for j in range(output[1]):
+            yield i, j, rows, slice(j * size[1] // output[1], -(-(j + 1) * size[1] // output[1]))
+
+
 def _windows(
     output: Pair, size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair
 ) -> Iterator[tuple[int, int, slice, slice]]:

@@ -1,0 +1,158 @@
+"""Batch normalisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .._checks import number, real
+from .._shapes import whole
+from ..functional import batch_norm, batch_norm_backward
+from ..functional.norm import track
+from ._errors import Misfit, as_input, float_dtype
+from .layer import Backward, Buffer, Layer, Parameter
+
+
+class _BatchNorm(Layer):
+    """What BatchNorm1d and BatchNorm2d share: all but the shapes that they take."""
+
+    _axes: ClassVar[dict[int, str]]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        dtype: Any = np.float32,
+    ):
+        kind = type(self).__name__
+        self.num_features = whole(kind, "num_features", num_features, 1)
+        self.eps = number(kind, "eps", eps, 0)
+        self.momentum = None if momentum is None else number(kind, "momentum", momentum, 0)
+        if self.momentum is not None and self.momentum > 1:
+            raise ValueError(f"{kind}: momentum must be at most 1, got {momentum!r}")
+        ones, zeros = (make(self.num_features, float_dtype(kind, dtype)) for make in (np.ones, np.zeros))
+        self.weight = Parameter(ones) if affine else None
+        self.bias = Parameter(zeros) if affine else None
+        self.running_mean = Buffer(zeros) if track_running_stats else None
+        self.running_var = Buffer(ones) if track_running_stats else None
+        self.num_batches_tracked = Buffer(np.zeros((), np.int64)) if track_running_stats else None
+
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        x = self._checked(x)
+        weight, bias, eps = self.weight, self.bias, self.eps
+        scale, shift = None if weight is None else weight.value, None if bias is None else bias.value
+        if self.running_mean is None or self.running_var is None:
+            training = True
+            y, mean, var = batch_norm(x, None, None, scale, shift, training, eps)
+        else:
+            training = train
+            y, mean, var = batch_norm(x, self.running_mean.value, self.running_var.value, scale, shift, training, eps)
+            if training:
+                self._track(mean, var, x.size // self.num_features)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            needs = need_x, weight is not None and weight.trainable, bias is not None and bias.trainable
+            grad_x, grad_weight, grad_bias = batch_norm_backward(grad_y, x, mean, var, scale, training, eps, needs)
+            if weight is not None:
+                weight.add_grad(grad_weight, fresh=True)
+            if bias is not None:
+                bias.add_grad(grad_bias, fresh=True)
+            return grad_x
+
+        return y, Backward(backward, y)
+
+    def _track(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        batches = self.num_batches_tracked.value
+        batches += 1
+        if count:
+            momentum = 1 / int(batches) if self.momentum is None else self.momentum
+            track(self.running_mean.value, self.running_var.value, mean, var, count, momentum)
+
+    def _checked(self, x: np.ndarray) -> np.ndarray:
+        kind = type(self).__name__
+        held = self.weight or self.running_mean
+        x = real(kind, "x", x) if held is None else as_input(kind, x, held.value.dtype)
+        shape = x.shape
+        if x.ndim not in self._axes:
+            expected = " or ".join(f"{ndim} {axes}" for ndim, axes in self._axes.items())
+            raise ValueError(f"{kind}: x has {x.ndim} dimensions {shape}, expected {expected}")
+        if shape[1] != self.num_features:
+            if x.ndim == 4 and shape[3] == self.num_features:
+                fix = "looks like NHWC: use x.transpose(0, 3, 1, 2)"
+            else:
+                fix = f"use {kind}({shape[1]})"
+            raise Misfit(kind, f"num_features={self.num_features}", shape[1], shape, fix)
+        return x
+
+    def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return math.prod(y_shape) if self.weight is not None else 0
+
+    def extra_repr(self) -> str:
+        tracking = self.running_mean is not None
+        given = {
+            "eps": (self.eps, 1e-5),
+            "momentum": (self.momentum, 0.1),
+            "affine": (self.weight is not None, True),
+            "track_running_stats": (tracking, True),
+        }
+        listed = [f"{name}={value!r}" for name, (value, default) in given.items() if value != default]
+        return ", ".join([str(self.num_features), *listed])
+
+
+class BatchNorm2d(_BatchNorm):
+    """Normalise each channel of a batch of images (Ioffe and Szegedy 2015; PyTorch's ``BatchNorm2d``).
+
+    ``y = (x - mean) / sqrt(var + eps) * weight + bias``. Training takes mean and variance of the batch, and keeps
+    running ones; prediction takes the running ones, and so does ``forward(x, train=False)``, whose gradient holds them
+    fixed.
+
+    Parameters
+    ----------
+    num_features : int
+        Channels.
+    eps : float
+        Added to the variance, at least 0.
+    momentum : float or None
+        What the running statistics take of a batch's, 0 to 1; None for the plain average of all batches.
+    affine : bool
+        Whether there are a weight and a bias.
+    track_running_stats : bool
+        Without running statistics, prediction takes the batch's, too.
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    weight, bias : Parameter or None
+        (num_features,), 1 and 0 at first.
+    running_mean, running_var : Buffer or None
+        (num_features,), 0 and 1 at first. The variance is that of a sample: its sum is divided by the count less 1.
+    num_batches_tracked : Buffer or None
+        An int64: the batches trained on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range. When called: if x is not (N, num_features, H, W) of a float type, or a batch
+        to train on has a single value a channel.
+    """
+
+    _axes: ClassVar = {4: "(N, C, H, W)"}
+
+
+class BatchNorm1d(_BatchNorm):
+    """Normalise each feature of a batch of vectors or sequences (PyTorch's ``BatchNorm1d``).
+
+    Parameters and attributes are those of `BatchNorm2d`; x is (N, num_features) or (N, num_features, L).
+    """
+
+    _axes: ClassVar = {2: "(N, C)", 3: "(N, C, L)"}
