@@ -186,6 +186,10 @@ cdef extern from *:
       CC_INLINE v64 cc_copysign64(v64 a, v64 b) {
         const i64 sign = (i64)cc_set64(-0.0); return (v64)(((i64)a & ~sign) | ((i64)b & sign));
       }
+    #if CC_BYTES == 64
+      #define cc_scale32(a, t) ((v32)_mm512_scalef_ps((__m512)(a), (__m512)((t) - cc_set32(12582912.0f))))
+      #define cc_scale64(a, t) ((v64)_mm512_scalef_pd((__m512d)(a), (__m512d)((t) - cc_set64(6755399441055744.0))))
+    #else
       CC_INLINE v32 cc_scale32(v32 a, v32 t) {
         i32 k = (i32)t - (i32)cc_set32(12582912.0f), h = k >> 1;
         return a * (v32)((h + 127) << 23) * (v32)((k - h + 127) << 23);
@@ -194,6 +198,7 @@ cdef extern from *:
         i64 k = (i64)t - (i64)cc_set64(6755399441055744.0), h = k >> 1;
         return a * (v64)((h + 1023) << 52) * (v64)((k - h + 1023) << 52);
       }
+    #endif
     #else
       CC_INLINE v32 cc_copysign32(v32 a, v32 b) { return copysignf(a, b); }
       CC_INLINE v64 cc_copysign64(v64 a, v64 b) { return copysign(a, b); }
