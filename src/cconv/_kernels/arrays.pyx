@@ -43,7 +43,11 @@ cdef inline bint put(Signature* to, int64_t number) noexcept:
 
 cdef bint put_text(Signature* to, object text) except -1:
     cdef Py_ssize_t size
-    cdef const char* start = PyUnicode_AsUTF8AndSize(text, &size)
+    cdef const char* start
+    try:
+        start = PyUnicode_AsUTF8AndSize(text, &size)
+    except UnicodeEncodeError:
+        return False
     if size > 8 * TEXT or to.count + TEXT + 2 > ROOM:
         return False
     put(to, WORDS)

@@ -18,7 +18,7 @@ from cython.parallel cimport prange, threadid
 cimport numpy as cnp
 
 from cconv._kernels.pack cimport clear, copy, copy_steps, inside, set_all, transpose
-from cconv._kernels.simd cimport L32, L64, at, lanes, part, put, real, splat, v32, v64, vec
+from cconv._kernels.simd cimport L32, L64, at, between, lanes, put, real, splat, v32, v64, vec
 from cconv._kernels.tile cimport dot_any, lane_sum, outer_any, tile_rows, virtual_lanes
 
 cnp.import_array()
@@ -418,7 +418,7 @@ cdef inline void add_tap_row(vec* rows, const vec* products, Py_ssize_t wide, co
         if -L < j < g.out_columns:
             low, high = <int> max(0, -j), <int> min(L, g.out_columns - j)
             for i in range(I):
-                total[i] = total[i] + part(at(products, s * wide + i * g.out_columns + j), low, high)
+                total[i] = total[i] + between(at(products, s * wide + i * g.out_columns + j), low, high)
     for i in range(I):
         rows[i] = total[i]
 

@@ -111,7 +111,7 @@ cdef extern from *:
     #endif
     }
     /* Lanes low .. high - 1 of a register, 0 <= low < high <= lanes; the others read as 0. Nothing else is touched. */
-    CC_INLINE v32 cc_part32(const float *p, int low, int high) {
+    CC_INLINE v32 cc_between32(const float *p, int low, int high) {
     #if CC_BYTES == 64
       return (v32)_mm512_maskz_loadu_ps((__mmask16)((1u << high) - (1u << low)), p);
     #elif CC_BYTES == 32
@@ -121,7 +121,7 @@ cdef extern from *:
       v32 r = cc_set32(0); memcpy((float *)&r + low, p + low, sizeof(float) * (size_t)(high - low)); return r;
     #endif
     }
-    CC_INLINE v64 cc_part64(const double *p, int low, int high) {
+    CC_INLINE v64 cc_between64(const double *p, int low, int high) {
     #if CC_BYTES == 64
       return (v64)_mm512_maskz_loadu_pd((__mmask8)((1u << high) - (1u << low)), p);
     #elif CC_BYTES == 32
@@ -289,8 +289,8 @@ cdef extern from *:
     v64 cc_set64(double x) noexcept nogil
     v32 cc_head32(const float* p, int n) noexcept nogil
     v64 cc_head64(const double* p, int n) noexcept nogil
-    v32 cc_part32(const float* p, int low, int high) noexcept nogil
-    v64 cc_part64(const double* p, int low, int high) noexcept nogil
+    v32 cc_between32(const float* p, int low, int high) noexcept nogil
+    v64 cc_between64(const double* p, int low, int high) noexcept nogil
     void cc_put32(float* p, v32 v, int n) noexcept nogil
     void cc_put64(double* p, v64 v, int n) noexcept nogil
     v32 cc_gt32(v32 x, v32 y, v32 a, v32 b) noexcept nogil
@@ -359,12 +359,12 @@ cdef inline vec head(const vec* p, int n) noexcept nogil:
         return cc_head64(<const double*>p, n)
 
 
-cdef inline vec part(const vec* p, int low, int high) noexcept nogil:
+cdef inline vec between(const vec* p, int low, int high) noexcept nogil:
     """Lanes low .. high-1 of the register at p, zero elsewhere; nothing else is read."""
     if vec is v32:
-        return cc_part32(<const float*>p, low, high)
+        return cc_between32(<const float*>p, low, high)
     else:
-        return cc_part64(<const double*>p, low, high)
+        return cc_between64(<const double*>p, low, high)
 
 
 cdef inline void put(vec* p, vec value, int n) noexcept nogil:

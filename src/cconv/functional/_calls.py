@@ -1,8 +1,8 @@
 """Calls seen before: checked once, planned once.
 
-A step at batch 1 spends as long on checks and plans as on arithmetic. Both depend on shapes, types and options alone, that is
-on a call's signature; so what they come to is kept by it, and an equal call finds it with one look-up. A call that is
-refused is never kept, nor one whose arguments have no signature.
+At batch 1 checks and plans took as long as arithmetic. Both depend on shapes, types and options alone, that is on a
+call's signature; so what they come to is kept by it, and an equal call finds it with one look-up. A call that is
+refused is never kept, nor one whose arguments have no signature. Nothing here holds an array of the caller's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .._threads import get_num_threads
 KEPT = 1024
 
 _kept: dict[bytes | None, Any] = {}
-recall = _kept.get
+recall, forget = _kept.get, _kept.clear
 Call = TypeVar("Call")
 
 

@@ -41,8 +41,10 @@ def _backward(operation: int, grad_y, kept, work: int, a: float = 0.0, b: float 
 
 # Those whose gradient needs y alone, so that y may take the place of x.
 _OVER = {
-    "relu": (RELU, RELU_BACKWARD, _PASS), "sigmoid": (SIGMOID, SIGMOID_BACKWARD, _EXP), "tanh": (TANH, TANH_BACKWARD, _EXP),
-}  # fmt: skip
+    "relu": (RELU, RELU_BACKWARD, _PASS),
+    "sigmoid": (SIGMOID, SIGMOID_BACKWARD, _EXP),
+    "tanh": (TANH, TANH_BACKWARD, _EXP),
+}
 
 
 def over(name: str, x: np.ndarray) -> np.ndarray:

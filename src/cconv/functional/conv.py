@@ -95,12 +95,11 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algo
     key = signature("conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm)
     call = recall(key)
     if call is None:
-        x, weight, bias, *options = _arguments.conv2d(
-            "conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm
-        )
-        shape = _shape(x, weight, *options)
+        a = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm)
+        x, weight, bias = a.x, a.weight, a.bias
+        shape = _shape(x, weight, a.stride, a.padding, a.dilation, a.groups, a.output_size)
         winograd = plans.by_winograd(algorithm, shape, "forward", len(x))
-        call = keep(key, _Forward(shape, (len(x), len(weight), *options[-1]), winograd, _forward(shape, x)))
+        call = keep(key, _Forward(shape, (len(x), len(weight), *a.output_size), winograd, _forward(shape, x)))
     y = empty(call.y_shape, x.dtype)
     if call.winograd:
         for n in _winograd.correlate(call.shape, False, x, weight, bias, y):
@@ -140,13 +139,23 @@ def conv2d_backward(
     key = signature("conv2d_backward", grad_y, x, weight, stride, padding, dilation, groups, needs, algorithm)
     call = recall(key)
     if call is None:
-        grad_y, x, weight, *options, needs = _arguments.conv2d_backward(
+        a = _arguments.conv2d_backward(
             "conv2d_backward", grad_y, x, weight, stride, padding, dilation, groups, needs, algorithm
         )
-        shape = _shape(x, weight, *options, grad_y.shape[2:])
-        winograd = [plans.by_winograd(algorithm, shape, direction, len(x)) for direction in ("input", "weight")]
-        kernels = *_input_gradient(shape, x), _weight_gradient(shape, x)
-        call = keep(key, _Backward(shape, needs, *winograd, *kernels, threads_for(grad_y.size)))
+        grad_y, x, weight = a.grad_y, a.x, a.weight
+        shape = _shape(x, weight, a.stride, a.padding, a.dilation, a.groups, grad_y.shape[2:])
+        by_input, finite_only = _input_gradient(shape, x)
+        call = _Backward(
+            shape=shape,
+            needs=a.needs,
+            winograd_input=plans.by_winograd(algorithm, shape, "input", len(x)),
+            winograd_weight=plans.by_winograd(algorithm, shape, "weight", len(x)),
+            input=by_input,
+            finite_only=finite_only,
+            weight=_weight_gradient(shape, x),
+            bias_threads=threads_for(grad_y.size),
+        )
+        keep(key, call)
     shape, grad_x, grad_weight, grad_bias = call.shape, None, None, None
     if call.needs[0]:
         grad_x = empty(x.shape, x.dtype)
@@ -222,12 +231,11 @@ def _weight_gradient(shape: plans.Shape, x) -> _Kernel:
     if plans.by_outer(shape):
         plan = plans.outer_gradient(shape, _machine(x.dtype))
         splits = max(1, min(plan.blocks, -(-2 * threads // (chunks * shape.groups)))) if threads > 1 else 1
-        tables = plan.run_offsets, plan.positions, plan.fields
-        room, options = chunks * plan.sums + threads * plan.per_thread, (plan.per_thread, chunks, splits, threads)
-        return _Kernel(_dispatch.conv2d.weight_by_outer, tables, room, options)
+        tables: tuple = plan.run_offsets, plan.positions, plan.fields
+        room = chunks * plan.sums + threads * plan.per_thread
+        return _Kernel(_dispatch.conv2d.weight_by_outer, tables, room, (plan.per_thread, chunks, splits, threads))
     dots = plans.dot_gradient(shape)
-    size = shape.filters * shape.group_channels * shape.kernel[0] * shape.kernel[1]
-    room, options = -(-chunks * size // 16) * 16 + threads * dots.per_thread, (dots.per_thread, chunks, threads)
-    return _Kernel(
-        _dispatch.conv2d.weight_by_dot, (dots.offsets, dots.fields, dots.phases, dots.pass_rows), room, options
-    )  # fmt: skip
+    sums = chunks * shape.filters * shape.group_channels * shape.kernel[0] * shape.kernel[1]
+    tables = dots.offsets, dots.fields, dots.phases, dots.pass_rows
+    room = -(-sums // 16) * 16 + threads * dots.per_thread
+    return _Kernel(_dispatch.conv2d.weight_by_dot, tables, room, (dots.per_thread, chunks, threads))

@@ -37,7 +37,7 @@ class Sequential(Layer):
         ours = False  # whether y is a layer's that nobody else holds
         try:
             for layer in layers:
-                run = layer.forward
+                run: Any = layer.forward
                 over = ours and getattr(run, "overwrites", False)
                 y, backward_layer = pair_of(layer, run(y, train, over=True) if over else run(y, train))
                 backwards.append(backward_layer)
@@ -72,7 +72,7 @@ class Sequential(Layer):
         y, done, ours = x, 0, False
         try:
             for layer in self._layers:
-                run = layer.forward
+                run: Any = layer.forward
                 over = ours and getattr(run, "overwrites", False)
                 y = run(y, False, over=True)[0] if over else layer(y)
                 done += 1
