@@ -14,6 +14,7 @@ from cconv import functional as F
 from cconv import reference as R
 from cconv._shapes import padding_pairs, pair, window_output
 from cconv.functional import _conv_plan as plans
+from cconv.functional import _pointwise
 
 pytestmark = pytest.mark.usefixtures("poison")
 conv = importlib.import_module("cconv.functional.conv")
@@ -61,6 +62,10 @@ CASES = {
     "grouped pointwise": case((3, 8, 5, 5), (26, 4, 1, 1), groups=2),
     # sizes
     "pointwise": case((2, 9, 12, 12), (40, 9, 1, 1)),
+    "pointwise, to fewer filters": case((2, 70, 7, 11), (14, 70, 1, 1)),
+    "pointwise, a large plane": case((2, 18, 23, 31), (40, 18, 1, 1)),
+    "pointwise, many small images": case((40, 17, 3, 3), (20, 17, 1, 1)),
+    "pointwise, rows of weight 4 KB apart": case((1, 1024, 6, 6), (15, 1024, 1, 1)),
     "pointwise, many channels": case((2, 64, 5, 5), (32, 64, 1, 1)),
     "pointwise, a prime number of positions": case((1, 512, 1, 193), (512, 512, 1, 1)),
     "columns of taps, rows without a gap": case((2, 64, 7, 5), (32, 64, 3, 1)),
@@ -161,7 +166,7 @@ def test_a_result_too_large_is_a_memory_error():
 
 SPECIAL = (
     *("lenet second", "strided first layer", "unequal padding", "dilated and strided", "groups", "depthwise", "wide"),
-    *("pointwise, many channels", "columns of taps, rows without a gap", "more taps than a pass"),
+    *("pointwise", "pointwise, many channels", "columns of taps, rows without a gap", "more taps than a pass"),
 )
 
 
@@ -212,6 +217,19 @@ def paths(name: str, images: int, n_threads: int):
             yield f"{direction} several passes a row"
         cut = plans.tasks(p, max(images, 1), n_threads, 4)
         yield from (f"{direction} {field} above 1" for field, value in cut._asdict().items() if value > 1)
+    for direction in ("forward", "input"):
+        if plans.by_product(shape, machine, direction):
+            cut = _pointwise.correlation(shape, machine, direction == "input", images, n_threads)
+            yield from (f"{direction} by products, {f}" for f in ("blocks", "splits") if getattr(cut, f) > 1)
+    if plans.by_product(shape, machine, "weight"):
+        cut = _pointwise.weight_gradient(shape, machine, images, n_threads)
+        g = _pointwise.WeightGeometry(*cut.fields)
+        yield f"weight by products, {'filters' if g.filters_turned else 'channels'} turned"
+        yield from (f"weight by products, {f}" for f in ("chunks", "splits", "halves") if getattr(cut, f) > 1)
+        if g.together > 1:
+            yield "weight by products, images together"
+        if g.stretch < g.plane:
+            yield "weight by products, several stretches"
     if plans.by_outer(shape):
         p = plans.outer_gradient(shape, machine)
         yield "weight by outer products" + (", dilated" if dilation[1] > 1 else "")
@@ -240,6 +258,9 @@ PATHS = {
     *(f"weight by outer products{w}" for w in ("", ", dilated", ", several passes of rows", ", several blocks")),
     *(f"weight by dot products, {w}" for w in ("copied", "direct", "several passes of rows")),
     "weight, several images a chunk",
+    *(f"{d} by products, {field}" for d in ("forward", "input") for field in ("blocks", "splits")),
+    *(f"weight by products, {w} turned" for w in ("filters", "channels")),
+    *(f"weight by products, {w}" for w in ("chunks", "splits", "halves", "images together", "several stretches")),
 }
 
 

@@ -11,7 +11,7 @@ from ._kernels import cpu
 
 # Widest first.
 _ORDER = ("avx512", "avx2", "neon", "baseline")
-_KERNELS = ("activation", "conv2d", "linear", "loss", "optimizer", "peak", "pool2d", "winograd")
+_KERNELS = ("activation", "conv2d", "linear", "loss", "optimizer", "peak", "pointwise", "pool2d", "winograd")
 
 conv2d: ModuleType
 pool2d: ModuleType
@@ -20,6 +20,7 @@ linear: ModuleType
 loss: ModuleType
 optimizer: ModuleType
 peak: ModuleType
+pointwise: ModuleType
 winograd: ModuleType
 isa: str
 

@@ -18,7 +18,7 @@ from cython.parallel cimport prange, threadid
 cimport numpy as cnp
 
 from cconv._kernels.pack cimport clear, copy, copy_steps, inside, set_all, transpose
-from cconv._kernels.simd cimport L32, L64, at, between, lanes, put, real, splat, v32, v64, vec
+from cconv._kernels.simd cimport L32, L64, TILE, at, between, lanes, put, real, splat, v32, v64, vec
 from cconv._kernels.tile cimport dot_any, lane_sum, outer_any, tile_rows, virtual_lanes
 
 cnp.import_array()
@@ -735,5 +735,5 @@ def sum_planes(cnp.ndarray total, cnp.ndarray grad_y, int threads):
 
 
 def constants():
-    """What the plans need to know of this build: lanes of a register of float and of double, positions a pass."""
-    return lanes[float](NULL), lanes[double](NULL), POSITIONS
+    """What the plans need to know of this build: lanes of a register of float and of double, positions a pass, rows of a tile."""
+    return lanes[float](NULL), lanes[double](NULL), POSITIONS, TILE

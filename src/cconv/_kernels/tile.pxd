@@ -1,13 +1,14 @@
-# The two loops that do nearly all of the arithmetic: register tiles of sums that stay in registers from first to last term.
+# The three loops that do nearly all of the arithmetic: register tiles of sums that stay in registers from first to last term.
 #
 #   outer   acc[i][v] += x[xo[t] + i*step] * w[wo[t] + v]   over t: `rows` numbers times `J` registers of lanes
+#   rows    y[i][v] += a[i*a_row + t*a_step] * b[t*b_step + v]   the same where both sides are rows of matrices as they lie
 #   dot     acc[i][j] += a[ao[i] + p] * b[j*bs + p]    over p: both sides contiguous, lanes summed at the end
 #
-# Every sum of `outer` is one chain of fused multiply-adds in the order of t, whatever the tile and the width of
+# Every sum of `outer` and `rows` is one chain of fused multiply-adds in the order of t, whatever the tile and the width of
 # a register; one of `dot` runs in 64 bytes of virtual lanes (16 float, 8 double) on every instruction set. So bits depend on shapes alone.
 #
 # The tile's sizes are literals at each call, so that the compiler unrolls the loops and keeps `acc` in registers. All of this file is
-# inlined: a kernel wraps `outer_any` and `dot_any` in one function of its own and calls that.
+# inlined: a kernel wraps `outer_any`, `rows_any` or `dot_any` in one function of its own and calls that.
 
 from cconv._kernels.simd cimport L32, L64, TILE, at, broadcast, fma, head, real, splat, v32, v64, vec
 
@@ -104,6 +105,99 @@ cdef inline void outer_any(
             outer_rows(<v64*> acc, stride, <const v64*> x, <const v64*> w, xo, wo, terms, rows, 1, step, fresh)
         else:
             outer_rows(<v64*> acc, stride, <const v64*> x, <const v64*> w, xo, wo, terms, rows, 3, step, fresh)
+
+
+cdef enum Start:  # what the sums of `rows` start from
+    ZERO
+    RESULT  # what y holds
+    BIAS  # one number a row
+
+
+cdef inline void rows_tile(
+    vec* y, Py_ssize_t y_row, const vec* bias, const vec* a, Py_ssize_t a_row, Py_ssize_t a_step, const vec* b, Py_ssize_t b_step,
+    Py_ssize_t terms, Start start, const int I, const int J
+) noexcept nogil:
+    # Three pointers, each for five rows: 14 would not fit the registers for addresses.
+    cdef vec s[28]
+    cdef vec wide[2]
+    cdef vec one
+    cdef const vec* five[3]
+    cdef Py_ssize_t _
+    cdef int i, j
+    for i in range(3):
+        five[i] = at(a, 5 * i * a_row)
+    for i in range(I):
+        for j in range(J):
+            s[i * J + j] = splat(0, y[0]) if start == ZERO else (broadcast(bias, i) if start == BIAS else at(y, i * y_row)[j])
+    for _ in range(terms):
+        for j in range(J):
+            wide[j] = b[j]
+        for i in range(I):
+            one = broadcast(five[i // 5], i % 5 * a_row)
+            for j in range(J):
+                s[i * J + j] = fma(one, wide[j], s[i * J + j])
+        b = at(b, b_step)
+        for i in range(3):
+            five[i] = at(five[i], a_step)
+    for i in range(I):
+        for j in range(J):
+            (<vec*> at(y, i * y_row))[j] = s[i * J + j]
+
+
+cdef inline void rows_count(
+    vec* y, Py_ssize_t y_row, const vec* bias, const vec* a, Py_ssize_t a_row, Py_ssize_t a_step, const vec* b, Py_ssize_t b_step,
+    Py_ssize_t terms, Start start, int rows, const int J
+) noexcept nogil:
+    if rows == 1:
+        rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 1, J)
+    elif rows == 2:
+        rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 2, J)
+    elif rows == 3:
+        rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 3, J)
+    elif rows == 4:
+        rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 4, J)
+    elif rows == 5:
+        rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 5, J)
+    elif rows == 6:
+        rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 6, J)
+    if TILE > 6:
+        if rows == 7:
+            rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 7, J)
+        elif rows == 8:
+            rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 8, J)
+        elif rows == 9:
+            rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 9, J)
+        elif rows == 10:
+            rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 10, J)
+        elif rows == 11:
+            rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 11, J)
+        elif rows == 12:
+            rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 12, J)
+        elif rows == 13:
+            rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 13, J)
+        elif rows == 14:
+            rows_tile(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, 14, J)
+
+
+cdef inline void rows_width(
+    vec* y, Py_ssize_t y_row, const vec* bias, const vec* a, Py_ssize_t a_row, Py_ssize_t a_step, const vec* b, Py_ssize_t b_step,
+    Py_ssize_t terms, Start start, int rows, int J
+) noexcept nogil:
+    if J == 2:
+        rows_count(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, rows, 2)
+    else:
+        rows_count(y, y_row, bias, a, a_row, a_step, b, b_step, terms, start, rows, 1)
+
+
+cdef inline void rows_any(
+    real* y, Py_ssize_t y_row, const real* bias, const real* a, Py_ssize_t a_row, Py_ssize_t a_step, const real* b, Py_ssize_t b_step,
+    Py_ssize_t terms, Start start, int rows, int J
+) noexcept nogil:
+    """y[i*y_row + v] = start + sum over t of a[i*a_row + t*a_step] * b[t*b_step + v]; i < rows <= TILE, v < J registers, J in 1..2."""
+    if real is float:
+        rows_width(<v32*> y, y_row, <const v32*> bias, <const v32*> a, a_row, a_step, <const v32*> b, b_step, terms, start, rows, J)
+    else:
+        rows_width(<v64*> y, y_row, <const v64*> bias, <const v64*> a, a_row, a_step, <const v64*> b, b_step, terms, start, rows, J)
 
 
 cdef enum:

@@ -52,6 +52,7 @@ class Machine(NamedTuple):
 
     lanes: int  # numbers in a register
     positions: int  # positions a pass along channels
+    tile: int  # rows of a register tile
 
 
 class Geometry(NamedTuple):
@@ -209,6 +210,22 @@ def by_winograd(algorithm: str, shape: Shape, direction: Direction, images: int)
         return algorithm == "winograd" and images > 0
     fits = shape.kernel == (3, 3) and shape.stride == shape.dilation == (1, 1)
     return fits and images > 0 and _winograd_pays(shape, direction, images)
+
+
+def by_product(shape: Shape, machine: Machine, direction: Direction) -> bool:
+    """Whether a pointwise layer is one of matrices as they lie, _pointwise.py. The same bits either way."""
+    if shape.kernel != (1, 1) or shape.stride != (1, 1) or any(map(any, shape.padding)):
+        return False
+    if direction == "weight":
+        return by_outer(shape)
+    plane, lanes, terms, outputs = shape.height * shape.width, machine.lanes, shape.group_channels, shape.group_filters
+    if direction == "input":
+        terms, outputs = outputs, terms
+    elif terms % 1024 == 0:  # rows of weight 4 KB apart share one set of the first-level cache
+        return False
+    # The general kernel turns its sums, and its dead lanes are channels past the last; here they are positions.
+    dead_positions, dead_outputs = -plane % lanes / plane, -outputs % lanes / outputs
+    return plane >= 2 * lanes and terms / (2 * lanes) * (dead_positions - dead_outputs) <= 0.6
 
 
 @lru_cache(KEPT_PLANS)

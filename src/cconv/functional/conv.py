@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,10 +13,13 @@ from .._kernels.memory import empty
 from .._scratch import scratch
 from .._threads import threads_for
 from . import _conv_plan as plans
-from . import _winograd
+from . import _pointwise, _winograd
 from ._calls import keep, recall, signature
 
 _machines: dict[tuple[str, np.dtype], plans.Machine] = {}
+
+
+_Run = Any  # a _Kernel or a function: to mypy a named tuple is none, whatever its __call__
 
 
 class _Kernel(NamedTuple):
@@ -37,7 +40,7 @@ class _Forward(NamedTuple):
     shape: plans.Shape
     y_shape: tuple[int, ...]
     winograd: bool
-    direct: _Kernel
+    direct: _Run
 
 
 class _Backward(NamedTuple):
@@ -47,9 +50,9 @@ class _Backward(NamedTuple):
     needs: tuple[bool, bool, bool]
     winograd_input: bool
     winograd_weight: bool
-    input: _Kernel
+    input: _Run
     finite_only: bool  # whether `input` multiplies zeros around grad_y
-    weight: _Kernel
+    weight: _Run
     bias_threads: int
 
 
@@ -192,25 +195,33 @@ def _shape(x, weight, stride, padding, dilation, groups, output) -> plans.Shape:
 def _machine(dtype: np.dtype) -> plans.Machine:
     key = _dispatch.isa, dtype
     if key not in _machines:
-        single, double, positions = _dispatch.conv2d.constants()
-        _machines[key] = plans.Machine(single if dtype == np.float32 else double, positions)
+        single, double, positions, tile = _dispatch.conv2d.constants()
+        _machines[key] = plans.Machine(single if dtype == np.float32 else double, positions, tile)
     return _machines[key]
 
 
-def _forward(shape: plans.Shape, x) -> _Kernel:
+def _forward(shape: plans.Shape, x) -> _Run:
     """To run on (y, x, weight, bias)."""
-    return _correlate(plans.forward(shape, _machine(x.dtype)), shape, x)
+    machine = _machine(x.dtype)
+    if plans.by_product(shape, machine, "forward"):
+        return lambda y, x, weight, bias: _pointwise.correlate(shape, machine, False, x, weight, bias, y)
+    return _correlate(plans.forward(shape, machine), shape, x)
 
 
-def _input_gradient(shape: plans.Shape, x, exact: bool = False) -> tuple[_Kernel, bool]:
+def _input_gradient(shape: plans.Shape, x, exact: bool = False) -> tuple[_Run, bool]:
     """To run on (grad_x, grad_y, weight), and whether it is for finite weights alone."""
+    machine = _machine(x.dtype)
+    if plans.by_product(shape, machine, "input"):
+        return lambda grad_x, grad_y, weight: _pointwise.correlate(
+            shape, machine, True, grad_y, weight, None, grad_x
+        ), False  # fmt: skip
     if plans.by_taps(shape):
         threads = threads_for(len(x) * shape.multiply_adds)
         taps = plans.taps_gradient(shape)
         splits = min(taps.channels, -(-3 * threads // max(1, len(x) * shape.groups))) if threads > 1 else 1
         room = threads * taps.per_thread
         return _Kernel(_dispatch.conv2d.input_by_taps, (taps.fields,), room, (taps.per_thread, splits, threads)), False
-    plan = plans.input_gradient(shape, _machine(x.dtype), exact)
+    plan = plans.input_gradient(shape, machine, exact)
     kernel = _correlate(plan, shape, x)
     return kernel._replace(tables=(None, *kernel.tables)), bool(plan.geometry.copied) and not exact
 
@@ -224,12 +235,15 @@ def _correlate(plan: plans.Correlation, shape: plans.Shape, x) -> _Kernel:
     return _Kernel(_dispatch.conv2d.correlate, tables, plan.packed + threads * per_thread, options)
 
 
-def _weight_gradient(shape: plans.Shape, x) -> _Kernel:
+def _weight_gradient(shape: plans.Shape, x) -> _Run:
     """To run on (grad_weight, grad_y, x)."""
+    machine = _machine(x.dtype)
+    if plans.by_product(shape, machine, "weight"):
+        return lambda grad_weight, grad_y, x: _pointwise.write_weight_gradient(shape, machine, grad_y, x, grad_weight)
     chunks = plans.chunks(shape, len(x))
     threads = threads_for(len(x) * shape.multiply_adds)
     if plans.by_outer(shape):
-        plan = plans.outer_gradient(shape, _machine(x.dtype))
+        plan = plans.outer_gradient(shape, machine)
         splits = max(1, min(plan.blocks, -(-2 * threads // (chunks * shape.groups)))) if threads > 1 else 1
         tables: tuple = plan.run_offsets, plan.positions, plan.fields
         room = chunks * plan.sums + threads * plan.per_thread
