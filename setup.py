@@ -63,7 +63,7 @@ def copied(source: Path, target: Path) -> Path:
 
 def extensions() -> list[Extension]:
     machine = NAMES.get(platform.machine().lower(), platform.machine().lower())
-    once, build = {KERNELS / "cpu.pyx", KERNELS / "memory.pyx"}, Path("build")
+    once, build = {KERNELS / f"{name}.pyx" for name in ("arrays", "cpu", "memory")}, Path("build")
     result = [extension(source.stem, copied(source, build / "once" / source.name), []) for source in sorted(once)]
     for isa, flags in SETS.get(machine, {"baseline": []}).items():
         for source in sorted(set(KERNELS.glob("*.pyx")) - once):

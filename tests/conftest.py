@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cconv import _dispatch, _threads
+from cconv.functional import _calls
 
 SUBJECTS = ("activation", "conv", "linear", "loss", "norm", "pool")
 
@@ -36,11 +37,13 @@ def dtype(request):
 def threads(monkeypatch):
     """A function that sets the number of threads, and lets the smallest work be shared among them."""
     monkeypatch.setattr(_threads, "WORK_A_THREAD", 1)
+    _calls.forget()
 
     def use(n):
         monkeypatch.setattr(_threads, "_threads", n)
 
-    return use
+    yield use
+    _calls.forget()
 
 
 @pytest.fixture(params=[1, 2, 3])

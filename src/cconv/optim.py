@@ -20,7 +20,7 @@ from ._threads import threads_for
 _State = dict[str, np.ndarray]
 
 # Multiply-adds' worth of work a number.
-_WORK = 8
+_WORK = 4
 
 
 class Optimizer:
@@ -52,9 +52,17 @@ class Optimizer:
 
     def step(self) -> None:
         """Update each trainable parameter from its gradient."""
+        # Kernels take parameters of one dtype together; SGD's first step of a parameter is unlike those after it.
+        together: dict[tuple, tuple[list[np.ndarray], list[np.ndarray], list[_State]]] = {}
         for parameter, state in zip(self.parameters, self._state, strict=True):
             if parameter.trainable:
-                self._update(parameter.value, parameter.grad, state)
+                value = parameter.value
+                values, grads, states = together.setdefault((value.dtype, not state), ([], [], []))
+                values.append(value)
+                grads.append(parameter.grad)
+                states.append(state)
+        for values, grads, states in together.values():
+            self._update(values, grads, states)
 
     def zero_grad(self) -> None:
         """Set each gradient to zero."""
@@ -111,8 +119,11 @@ class Optimizer:
         """Arrays of the names, shapes and dtypes that the state of a parameter has once it was stepped."""
         raise NotImplementedError
 
-    def _update(self, value: np.ndarray, grad: np.ndarray, state: _State) -> None:
-        """Update `value` and `state` in place, and leave `grad` as it is. `state` is empty at first."""
+    def _update(self, values: list[np.ndarray], grads: list[np.ndarray], states: list[_State]) -> None:
+        """Update `values` and `states` of parameters of one dtype in place, and leave `grads` as they are.
+
+        Either all states are empty, as at first, or none is; without momentum SGD's stay so.
+        """
         raise NotImplementedError
 
 
@@ -161,14 +172,15 @@ class SGD(Optimizer):
     def _layout(self, value: np.ndarray) -> _State:
         return {"momentum_buffer": value} if self.momentum else {}
 
-    def _update(self, value: np.ndarray, grad: np.ndarray, state: _State) -> None:
-        buffer = state.get("momentum_buffer")
-        first = buffer is None
-        if first and self.momentum:
-            buffer = state["momentum_buffer"] = np.empty_like(value)
+    def _update(self, values: list[np.ndarray], grads: list[np.ndarray], states: list[_State]) -> None:
+        first = bool(self.momentum) and not states[0]
+        if first:
+            for value, state in zip(values, states, strict=True):
+                state["momentum_buffer"] = np.empty_like(value)
         _dispatch.optimizer.sgd(
-            value, grad, buffer, self._lr, self.momentum, self.dampening, self.weight_decay, self.nesterov, first,
-            threads_for(value.size * _WORK),
+            values, grads, [state["momentum_buffer"] for state in states] if self.momentum else None,
+            self._lr, self.momentum, self.dampening, self.weight_decay, self.nesterov, first,
+            threads_for(sum([value.size for value in values]) * _WORK),
         )  # fmt: skip
 
 
@@ -213,16 +225,17 @@ class Adam(Optimizer):
     def _layout(self, value: np.ndarray) -> _State:
         return {"exp_avg": value, "exp_avg_sq": value, "step": np.zeros((), np.int64)}
 
-    def _update(self, value: np.ndarray, grad: np.ndarray, state: _State) -> None:
-        if not state:
-            state.update({name: np.zeros_like(array) for name, array in self._layout(value).items()})
-        state["step"] += 1
-        count = int(state["step"])
+    def _update(self, values: list[np.ndarray], grads: list[np.ndarray], states: list[_State]) -> None:
         beta1, beta2 = self.betas
-        _dispatch.optimizer.adam(
-            value, grad, state["exp_avg"], state["exp_avg_sq"], self._lr / (1 - beta1**count), beta1, beta2,
-            1 / math.sqrt(1 - beta2**count), self.eps, self.weight_decay, threads_for(value.size * _WORK),
-        )  # fmt: skip
+        for value, grad, state in zip(values, grads, states, strict=True):
+            if not state:
+                state.update({name: np.zeros_like(array) for name, array in self._layout(value).items()})
+            state["step"] += 1
+            count = int(state["step"])
+            _dispatch.optimizer.adam(
+                value, grad, state["exp_avg"], state["exp_avg_sq"], self._lr / (1 - beta1**count), beta1, beta2,
+                1 / math.sqrt(1 - beta2**count), self.eps, self.weight_decay, threads_for(value.size * _WORK),
+            )  # fmt: skip
 
 
 class CosineAnnealingLR:

@@ -1,6 +1,7 @@
 # Convolution in all three directions, by filter taps over one padded image: no im2col copy of the batch.
 #
 #   correlate         forward, and the gradient to the input (the same sum over another table of taps)
+#   input_by_taps     gradient to the input, small planes without padding: a product for each tap, then added where the taps fall
 #   weight_by_outer   gradient to the weight, many filters: outer products of dy and x, position by position
 #   weight_by_dot     gradient to the weight, few filters: dot products along rows
 #   sum_planes        gradient to the bias
@@ -17,7 +18,7 @@ from cython.parallel cimport prange, threadid
 cimport numpy as cnp
 
 from cconv._kernels.pack cimport clear, copy, copy_steps, inside, set_all, transpose
-from cconv._kernels.simd cimport L32, L64, TILE, at, head, lanes, real, splat, v32, v64, vec
+from cconv._kernels.simd cimport L32, L64, TILE, at, between, head, lanes, put, real, splat, v32, v64, vec
 from cconv._kernels.tile cimport dot_any, lane_sum, outer_any, tile_rows, virtual_lanes
 
 cnp.import_array()
@@ -77,8 +78,9 @@ cdef struct Phase:
     Py_ssize_t column
 
 
-cdef void outer(real* acc, Py_ssize_t stride, const real* x, const real* w, const int* xo, const int* wo, Py_ssize_t terms, int rows, int J) noexcept nogil:
-    outer_any(acc, stride, x, w, xo, wo, terms, rows, J, 1, False)
+cdef void outer(real* acc, Py_ssize_t stride, const real* x, const real* w, const int* xo, const int* wo, Py_ssize_t terms, int rows, int J,
+                bint fresh) noexcept nogil:
+    outer_any(acc, stride, x, w, xo, wo, terms, rows, J, 1, fresh)
 
 
 cdef void dot(real* acc, Py_ssize_t si, Py_ssize_t sj, const real* a, const int* ao, Py_ssize_t a_row, const real* b, Py_ssize_t bs, Py_ssize_t b_row,
@@ -169,7 +171,7 @@ cdef void channels_pass(real* y, const real* x, const real* packed, const real* 
             for k in range(tiles):  # tiles of nearly one size: 2 x 8 for 16, rather than 14 + 2
                 j = n * k // tiles
                 outer(acc + ((row - r0) * n + j) * wide, wide, x + row * g.row_step + c0 + j, packed,
-                      offsets + phase.first + t, steps, terms, <int> (n * (k + 1) // tiles - j), J)
+                      offsets + phase.first + t, steps, terms, <int> (n * (k + 1) // tiles - j), J, False)
         t += terms
     put_channels(y + m0 * g.out_plane, acc, wide, g, phase, count, r0, r1, c0, c1)
 
@@ -221,7 +223,7 @@ cdef void positions_pass(real* y, const real* x, const real* packed, const real*
             for k in range(tiles):
                 m = M * k // tiles
                 outer(acc + m * n + v * wide, n, packed + m, x + r0 * g.row_step + v * wide,
-                      steps, offsets + phase.first + t, terms, <int> (M * (k + 1) // tiles - m), J)
+                      steps, offsets + phase.first + t, terms, <int> (M * (k + 1) // tiles - m), J, False)
             v += J
         t += terms
     for m in range(M):
@@ -355,6 +357,138 @@ def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarra
                 chunk, row_blocks, splits, pass_rows, threads)
 
 
+# --- gradient to the input: tap by tap ----------------------------------------------------------------------
+#
+#   products[r, s, p] = sum over k of weight[k, c, r, s] * grad_y[k, p]       a matrix product: the weights are read as they lie
+#   grad_x[c, i + r - top, j + s - left] = sum over s, r of products[r, s, (i, j)]
+#
+# No number is multiplied by a zero around grad_y, of which `correlate` has more the smaller grad_y is next to x. Stride 1 alone.
+# The products of one channel stay in the first- or second-level cache.
+
+
+# As `TapsGeometry` in functional/_conv_plan.py.
+cdef struct TapsGeometry:
+    Py_ssize_t groups
+    Py_ssize_t channels  # of one group
+    Py_ssize_t filters  # of one group
+    Py_ssize_t height
+    Py_ssize_t width
+    Py_ssize_t top
+    Py_ssize_t left
+    Py_ssize_t out_rows
+    Py_ssize_t out_columns
+    Py_ssize_t kernel_h
+    Py_ssize_t kernel_w
+    Py_ssize_t dilation_h
+    Py_ssize_t dilation_w
+
+
+cdef void tap_products(real* products, const real* grad_y, Py_ssize_t step, const real* weight, Py_ssize_t wide, const TapsGeometry* g) noexcept nogil:
+    """products[tap*wide + p] of one channel; grad_y's planes are `step` apart."""
+    cdef int xo[TERMS]
+    cdef int wo[TERMS]
+    cdef Py_ssize_t taps = g.kernel_h * g.kernel_w, L = lanes(products), k, v, i, tile, terms
+    cdef Py_ssize_t passes = (g.filters + TERMS - 1) // TERMS, k_pass
+    cdef Py_ssize_t tiles = (taps + tile_rows(2) - 1) // tile_rows(2)
+    cdef int J
+    for k in range(min(<Py_ssize_t> TERMS, g.filters)):
+        xo[k] = <int> (k * g.channels * taps)
+        wo[k] = <int> (k * step)
+    for k_pass in range(passes):
+        k = k_pass * TERMS
+        terms = min(<Py_ssize_t> TERMS, g.filters - k)
+        v = 0
+        while v < wide:
+            J = 2 if wide - v > L else 1
+            for tile in range(tiles):
+                i = taps * tile // tiles
+                rows = <int> (taps * (tile + 1) // tiles - i)
+                outer(products + i * wide + v, wide, weight + k * g.channels * taps + i, grad_y + k * step + v, xo, wo, terms, rows, J, k == 0)
+            v += J * L
+
+
+cdef inline void add_tap_row(vec* rows, const vec* products, Py_ssize_t wide, const TapsGeometry* g, Py_ssize_t v, const int I) noexcept nogil:
+    """Taps of one row of the filter added to I rows of grad_x, of which a register from column v on; `products` at the first of both."""
+    cdef int L = L32 if vec is v32 else L64, low, high, i
+    cdef Py_ssize_t s, j
+    cdef vec total[4]
+    for i in range(I):
+        total[i] = rows[i]
+    for s in range(g.kernel_w):
+        j = v + g.left - s * g.dilation_w  # grad_y's column in the first lane
+        if -L < j < g.out_columns:
+            low, high = <int> max(0, -j), <int> min(L, g.out_columns - j)
+            for i in range(I):
+                total[i] = total[i] + between(at(products, s * wide + i * g.out_columns + j), low, high)
+    for i in range(I):
+        rows[i] = total[i]
+
+
+cdef inline void add_taps(vec* grad_x, const vec* products, vec* rows, Py_ssize_t wide, const TapsGeometry* g) noexcept nogil:
+    """One channel's plane, in strips of a register; `rows` has room for one."""
+    cdef int L = L32 if vec is v32 else L64
+    cdef Py_ssize_t strip, r, i, h, last
+    cdef vec zero = splat(0.0, products[0])
+    cdef const vec* src
+    for strip in range((g.width + L - 1) // L):
+        for h in range(g.height):
+            rows[h] = zero
+        for r in range(g.kernel_h):
+            h = r * g.dilation_h - g.top  # x's row for grad_y's first
+            i = max(0, -h)
+            last = min(g.out_rows, g.height - h)
+            src = at(products, r * g.kernel_w * wide)
+            while i + 4 <= last:
+                add_tap_row(rows + i + h, at(src, i * g.out_columns), wide, g, strip * L, 4)
+                i += 4
+            while i < last:
+                add_tap_row(rows + i + h, at(src, i * g.out_columns), wide, g, strip * L, 1)
+                i += 1
+        for h in range(g.height):
+            put(<vec*> at(grad_x, h * g.width + strip * L), rows[h], <int> min(<Py_ssize_t> L, g.width - strip * L))
+
+
+cdef void taps_task(real* grad_x, const real* grad_y, const real* weight, const TapsGeometry* g, real* scratch, Py_ssize_t splits,
+                    Py_ssize_t index) noexcept nogil:
+    """A range of the channels of one group of one image."""
+    cdef Py_ssize_t L = lanes(grad_x), plane = g.out_rows * g.out_columns, wide = (plane + L - 1) // L * L, step = plane, k, c
+    cdef Py_ssize_t taps = g.kernel_h * g.kernel_w, split = index % splits, image = index // splits, group = image % g.groups
+    cdef real* products = scratch
+    cdef real* rows = products + taps * wide
+    cdef real* padded = rows + g.height * L
+    grad_y += image * g.filters * plane
+    if wide > plane:  # registers reach past the end of a plane
+        for k in range(g.filters):
+            copy(padded + k * wide, grad_y + k * plane, plane)
+            clear(padded + k * wide + plane, wide - plane)
+        grad_y = padded
+        step = wide
+    for c in range(g.channels * split // splits, g.channels * (split + 1) // splits):
+        tap_products(products, grad_y, step, weight + (group * g.filters * g.channels + c) * taps, wide, g)
+        if real is float:
+            add_taps(<v32*> (grad_x + (image * g.channels + c) * g.height * g.width), <v32*> products, <v32*> rows, wide, g)
+        else:
+            add_taps(<v64*> (grad_x + (image * g.channels + c) * g.height * g.width), <v64*> products, <v64*> rows, wide, g)
+
+
+def input_by_taps(cnp.ndarray grad_x, cnp.ndarray grad_y, cnp.ndarray weight, cnp.ndarray geometry, cnp.ndarray scratch, Py_ssize_t per_thread,
+                  Py_ssize_t splits, int threads):
+    """grad_x, written; `scratch` holds `per_thread` numbers a thread."""
+    cdef bint single = cnp.PyArray_TYPE(grad_x) == cnp.NPY_FLOAT
+    cdef void* xp = cnp.PyArray_DATA(grad_x)
+    cdef void* yp = cnp.PyArray_DATA(grad_y)
+    cdef void* wp = cnp.PyArray_DATA(weight)
+    cdef void* sp = cnp.PyArray_DATA(scratch)
+    cdef TapsGeometry* g = <TapsGeometry*> cnp.PyArray_DATA(geometry)
+    cdef Py_ssize_t tasks = cnp.PyArray_DIM(grad_x, 0) * g.groups * splits, i
+    if single:
+        for i in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
+            taps_task(<float*> xp, <float*> yp, <float*> wp, g, <float*> sp + threadid() * per_thread, splits, i)
+    else:
+        for i in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
+            taps_task(<double*> xp, <double*> yp, <double*> wp, g, <double*> sp + threadid() * per_thread, splits, i)
+
+
 # --- gradient to the weight: outer products -----------------------------------------------------------------
 #
 # For each chunk of images, into sums of its own, image after image, position after position:
@@ -449,7 +583,7 @@ cdef void outer_task(real* sums, const real* grad_y, const real* x, const int* r
                         for k in range(tiles):
                             i = g.run * k // tiles
                             outer(sums + (run * g.run + i) * padded + k0 + m0, padded, turned + run_offsets[run] + i, dy + p * wide + m0,
-                                  positions + p, steps, count, <int> (g.run * (k + 1) // tiles - i), J)
+                                  positions + p, steps, count, <int> (g.run * (k + 1) // tiles - i), J, False)
         n += images_here
 
 

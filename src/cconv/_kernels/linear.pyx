@@ -20,11 +20,13 @@ cdef enum:
     ROWS = 16  # rows of x and of weight that meet in one forward task
     COLUMNS = 24
     TERMS = 128  # terms a pass of outer products
+    FEW = 1 << 12  # numbers that leave room in the first-level cache
     DEPTH = 512  # numbers of a row a pass of dot products: a task's rows stay in the first-level cache
 
 
-cdef void outer(real* acc, Py_ssize_t stride, const real* x, const real* w, const int* xo, const int* wo, Py_ssize_t terms, int rows, int J) noexcept nogil:
-    outer_any(acc, stride, x, w, xo, wo, terms, rows, J, 1, False)
+cdef void outer(real* acc, Py_ssize_t stride, const real* x, const real* w, const int* xo, const int* wo, Py_ssize_t terms, int rows, int J,
+                bint fresh) noexcept nogil:
+    outer_any(acc, stride, x, w, xo, wo, terms, rows, J, 1, fresh)
 
 
 cdef void dot(real* acc, Py_ssize_t si, Py_ssize_t sj, const real* a, const int* ao, Py_ssize_t a_row, const real* b, Py_ssize_t bs, Py_ssize_t b_row,
@@ -72,36 +74,48 @@ def forward(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, int threads)
 # The last block of columns reads back over the one before it rather than past the end.
 
 
-cdef void product_task(real* out, const real* left, Py_ssize_t left_step, const real* right, Py_ssize_t right_step,
-                       Py_ssize_t M, Py_ssize_t C, Py_ssize_t terms, Py_ssize_t row_blocks, Py_ssize_t index) noexcept nogil:
-    cdef real acc[16 * 32]
+cdef void product_task(real* out, const real* left, Py_ssize_t left_step, const real* right, Py_ssize_t right_step, Py_ssize_t C, Py_ssize_t terms,
+                       Py_ssize_t m0, Py_ssize_t m1, Py_ssize_t b0, Py_ssize_t b1) noexcept nogil:
+    """Rows m0..m1-1 of blocks b0..b1-1 of two registers of columns."""
+    cdef real few[16 * 32]
+    cdef real* acc
     cdef int xo[TERMS]
     cdef int wo[TERMS]
-    cdef Py_ssize_t L = lanes(out), block = index // row_blocks, start = block * 2 * L, c0, wide, t, t_pass, n, i, j, m, k, tiles
-    cdef Py_ssize_t m0 = M * (index % row_blocks) // row_blocks, m1 = M * (index % row_blocks + 1) // row_blocks
-    cdef int J = 1 if C - start <= L else 2
-    wide = J * L
-    c0 = min(start, right_step - wide)
-    tiles = (m1 - m0 + tile_rows(J) - 1) // tile_rows(J)
-    for t in range(TERMS):
+    cdef Py_ssize_t L = lanes(out), block, start, c0, wide, t, t_pass, n, i, j, m, k, tiles
+    cdef int J
+    cdef bint inside  # a block of whole registers: its sums are made where they belong
+    tiles = (m1 - m0 + tile_rows(2) - 1) // tile_rows(2)
+    for t in range(min(<Py_ssize_t> TERMS, terms)):
         xo[t] = <int> (t * left_step)
         wo[t] = <int> (t * right_step)
     for k in range(tiles):
         m = m0 + (m1 - m0) * k // tiles
         n = m0 + (m1 - m0) * (k + 1) // tiles - m
-        clear(acc, n * wide)
-        for t_pass in range((terms + TERMS - 1) // TERMS):
-            t = t_pass * TERMS
-            outer(acc, wide, left + t * left_step + m, right + t * right_step + c0, xo, wo, min(<Py_ssize_t> TERMS, terms - t), <int> n, J)
-        for i in range(n):
-            for j in range(start - c0, min(wide, C - c0)):
-                out[(m + i) * C + c0 + j] = acc[i * wide + j]
+        for block in range(b0, b1):
+            start = block * 2 * L
+            J = 1 if C - start <= L else 2
+            wide = J * L
+            c0 = min(start, right_step - wide)
+            inside = start + wide <= C
+            acc = out + m * C + start if inside else few
+            for t_pass in range(max(<Py_ssize_t> 1, (terms + TERMS - 1) // TERMS)):
+                t = t_pass * TERMS
+                outer(acc, C if inside else wide, left + t * left_step + m, right + t * right_step + c0, xo, wo,
+                      min(<Py_ssize_t> TERMS, terms - t), <int> n, J, t == 0)
+            if not inside:
+                for i in range(n):
+                    for j in range(start - c0, min(wide, C - c0)):
+                        out[(m + i) * C + c0 + j] = acc[i * wide + j]
 
 
 cdef void product(real* out, const real* left, const real* right, Py_ssize_t M, Py_ssize_t C, Py_ssize_t terms, real* scratch,
                   bint turn, int threads) noexcept nogil:
-    """`turn`: left comes as (M, terms) and is turned first. A `right` narrower than a register tile is padded first."""
-    cdef Py_ssize_t wide = 2 * lanes(out), blocks, row_blocks, i, j, step = C
+    """`turn`: left comes as (M, terms) and is turned first. A `right` narrower than a register tile is padded first.
+
+    A block of columns of `right` stays in the first-level cache while it meets all rows; where all of `right` does, rows are
+    written from end to end.
+    """
+    cdef Py_ssize_t wide = 2 * lanes(out), blocks, row_blocks, column_blocks, i, j, r, b, step = C
     if turn:
         transpose(left, terms, M, terms, scratch, M)
         left = scratch
@@ -114,9 +128,13 @@ cdef void product(real* out, const real* left, const real* right, Py_ssize_t M, 
         right = scratch
         step = wide
     blocks = (C + wide - 1) // wide
-    row_blocks = max(1, min(M // 28, 4 * threads // blocks))
-    for i in prange(blocks * row_blocks, num_threads=threads, schedule="dynamic"):
-        product_task(out, left, M, right, step, M, C, terms, row_blocks, i)
+    column_blocks = 1 if terms * C <= FEW else blocks
+    row_blocks = max(1, min(M // 28, 4 * threads // column_blocks))
+    for i in prange(column_blocks * row_blocks, num_threads=threads, schedule="dynamic"):
+        r = i % row_blocks
+        b = i // row_blocks
+        product_task(out, left, M, right, step, C, terms, M * r // row_blocks, M * (r + 1) // row_blocks,
+                     blocks * b // column_blocks, blocks * (b + 1) // column_blocks)
 
 
 cdef void column_sums(real* total, const real* rows, Py_ssize_t N, Py_ssize_t K) noexcept nogil:

@@ -153,8 +153,16 @@ cdef object capsule = PyCapsule_New(&handler, "mem_handler", NULL)
 
 def empty(shape, dtype):
     """As numpy.empty (C order), aligned to a cache line, from kept memory where there is some. MemoryError where there is none."""
+    cdef cnp.npy_intp sizes[4]
+    cdef int axis, ndim = 0
+    if type(shape) is tuple and 0 < len(<tuple> shape) <= 4 and isinstance(dtype, cnp.dtype):
+        ndim = <int> len(<tuple> shape)
+        for axis in range(ndim):
+            sizes[axis] = (<tuple> shape)[axis]
     cdef object before = PyDataMem_SetHandler(capsule)
     try:
+        if ndim and (<cnp.dtype> dtype).type_num <= cnp.NPY_DOUBLE:
+            return cnp.PyArray_EMPTY(ndim, sizes, (<cnp.dtype> dtype).type_num, False)  # as below, in less time
         return new(shape, dtype)
     finally:
         PyDataMem_SetHandler(before)

@@ -10,6 +10,7 @@ cnp.import_array()
 
 cdef enum:
     BLOCK = 16384  # numbers a task
+    TOGETHER = 64  # parameters a call of the kernel
 
 
 # --- SGD ----------------------------------------------------------------------------------------------------
@@ -59,23 +60,53 @@ cdef void sgd_block(real* value, const real* grad, real* velocity, const Sgd* o,
         sgd_loop(<v64*> value, <const v64*> grad, <v64*> velocity, o, n)
 
 
-def sgd(cnp.ndarray value, cnp.ndarray grad, velocity, double lr, double momentum, double dampening, double weight_decay, bint nesterov,
-        bint first, int threads):
-    """One step of SGD as in torch.optim.SGD; `velocity` is None without momentum, and written without being read at the first step."""
-    cdef Sgd o = Sgd(lr, momentum, 1 if first else 1 - dampening, 0 if first else momentum, weight_decay, nesterov)
-    cdef bint single = cnp.PyArray_TYPE(value) == cnp.NPY_FLOAT
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(value), i
-    cdef void* vp = cnp.PyArray_DATA(value)
-    cdef void* gp = cnp.PyArray_DATA(grad)
-    cdef void* mp = cnp.PyArray_DATA(velocity) if velocity is not None else NULL
+# One parameter's arrays, and the tasks of those before it.
+cdef struct Update:
+    void* value
+    void* grad
+    void* velocity
+    Py_ssize_t n
+    Py_ssize_t first
+
+
+cdef void sgd_task(const Update* updates, bint single, const Sgd* o, Py_ssize_t index) noexcept nogil:
+    cdef const Update* u = updates
+    cdef Py_ssize_t i
+    while index >= u.first + (u.n + BLOCK - 1) // BLOCK:
+        u += 1
+    i = (index - u.first) * BLOCK
     if single:
-        for i in prange((n + BLOCK - 1) // BLOCK, nogil=True, num_threads=threads, schedule="static"):
-            sgd_block(<float*> vp + i * BLOCK, <float*> gp + i * BLOCK, <float*> mp + i * BLOCK if mp != NULL else NULL, &o,
-                      min(<Py_ssize_t> BLOCK, n - i * BLOCK))
+        sgd_block(<float*> u.value + i, <float*> u.grad + i, <float*> u.velocity + i if u.velocity != NULL else NULL, o,
+                  min(<Py_ssize_t> BLOCK, u.n - i))
     else:
-        for i in prange((n + BLOCK - 1) // BLOCK, nogil=True, num_threads=threads, schedule="static"):
-            sgd_block(<double*> vp + i * BLOCK, <double*> gp + i * BLOCK, <double*> mp + i * BLOCK if mp != NULL else NULL, &o,
-                      min(<Py_ssize_t> BLOCK, n - i * BLOCK))
+        sgd_block(<double*> u.value + i, <double*> u.grad + i, <double*> u.velocity + i if u.velocity != NULL else NULL, o,
+                  min(<Py_ssize_t> BLOCK, u.n - i))
+
+
+def sgd(list values, list grads, velocities, double lr, double momentum, double dampening, double weight_decay, bint nesterov,
+        bint first, int threads):
+    """One step of SGD as in torch.optim.SGD, of parameters of one dtype together: small ones are not worth a call each. `velocities` is
+    None without momentum, and written without being read at the first step."""
+    cdef Sgd o = Sgd(lr, momentum, 1 if first else 1 - dampening, 0 if first else momentum, weight_decay, nesterov)
+    cdef Update updates[TOGETHER]
+    cdef Py_ssize_t start = 0, count, i, tasks
+    cdef bint single
+    cdef cnp.ndarray value, grad, velocity
+    while start < len(values):
+        count = min(<Py_ssize_t> TOGETHER, len(values) - start)
+        tasks = 0
+        for i in range(count):
+            value, grad = values[start + i], grads[start + i]
+            single = cnp.PyArray_TYPE(value) == cnp.NPY_FLOAT
+            updates[i].value, updates[i].grad, updates[i].velocity = cnp.PyArray_DATA(value), cnp.PyArray_DATA(grad), NULL
+            if velocities is not None:
+                velocity = velocities[start + i]
+                updates[i].velocity = cnp.PyArray_DATA(velocity)
+            updates[i].n, updates[i].first = cnp.PyArray_SIZE(value), tasks
+            tasks += (updates[i].n + BLOCK - 1) // BLOCK
+        for i in prange(tasks, nogil=True, num_threads=threads, schedule="static"):
+            sgd_task(updates, single, &o, i)
+        start += count
 
 
 # --- Adam ---------------------------------------------------------------------------------------------------

@@ -69,12 +69,14 @@ cdef Py_ssize_t first_place(const Window* w, Py_ssize_t i, Py_ssize_t j) noexcep
     return row * w.width + column
 
 
-cdef inline vec max_register(vec* y, const vec* corner, Py_ssize_t row_step, const Window* w, Py_ssize_t step, int n) noexcept nogil:
-    """n neighbouring outputs; returns their places. `step` is the stride, a literal where it is 1 or 2."""
+cdef inline vec max_register(vec* y, const vec* corner, Py_ssize_t row_step, const Window* w, Py_ssize_t step, Py_ssize_t kernel_h,
+                             Py_ssize_t kernel_w, int n) noexcept nogil:
+    """n neighbouring outputs; returns their places. `step` is the stride, a literal where it is 1 or 2, and the kernel's sizes are such
+    where they are 2 and 2."""
     cdef vec v = head(corner, 0), best = splat(-INFINITY, v), found = splat(-1.0, v)
     cdef Py_ssize_t r, s
-    for r in range(w.kernel_h):
-        for s in range(w.kernel_w):
+    for r in range(kernel_h):
+        for s in range(kernel_w):
             v = steps(at(corner, r * w.dilation_h * row_step + s * w.dilation_w), step, n)
             found = where_max(v, best, splat(<double> (r * w.dilation_h * w.width + s * w.dilation_w), v), found)
             best = where_max(v, best, v, best)
@@ -82,13 +84,14 @@ cdef inline vec max_register(vec* y, const vec* corner, Py_ssize_t row_step, con
     return found
 
 
-cdef inline void max_row(vec* y, int64_t* indices, const vec* corner, Py_ssize_t row_step, const Window* w, Py_ssize_t step, Py_ssize_t i) noexcept nogil:
+cdef inline void max_row(vec* y, int64_t* indices, const vec* corner, Py_ssize_t row_step, const Window* w, Py_ssize_t step, Py_ssize_t kernel_h,
+                         Py_ssize_t kernel_w, Py_ssize_t i) noexcept nogil:
     cdef int width = L32 if vec is v32 else L64, n, k
     cdef Py_ssize_t j = 0, first = (i * w.stride_h - w.top) * w.width - w.left
     cdef vec found
     while j < w.out_columns:
         n = <int> min(<Py_ssize_t> width, w.out_columns - j)
-        found = max_register(<vec*> at(y, j), at(corner, j * w.stride_w), row_step, w, step, n)
+        found = max_register(<vec*> at(y, j), at(corner, j * w.stride_w), row_step, w, step, kernel_h, kernel_w, n)
         if put_places(indices + j, found, first + j * w.stride_w, w.stride_w, n):
             # Minus infinity in all of a window: nothing was larger than the start.
             for k in range(n):
@@ -102,19 +105,23 @@ cdef void max_plane(real* y, int64_t* indices, const real* x, const Window* w, r
     cdef const real* corner = with_border(buffer, x, w, <real> -INFINITY)
     for i in range(w.out_rows):
         if real is float:
-            if w.stride_w == 1:
-                max_row(<v32*> y, indices, <const v32*> corner, row_step, w, 1, i)
+            if w.stride_w == 2 and w.kernel_h == 2 and w.kernel_w == 2:
+                max_row(<v32*> y, indices, <const v32*> corner, row_step, w, 2, 2, 2, i)
+            elif w.stride_w == 1:
+                max_row(<v32*> y, indices, <const v32*> corner, row_step, w, 1, w.kernel_h, w.kernel_w, i)
             elif w.stride_w == 2:
-                max_row(<v32*> y, indices, <const v32*> corner, row_step, w, 2, i)
+                max_row(<v32*> y, indices, <const v32*> corner, row_step, w, 2, w.kernel_h, w.kernel_w, i)
             else:
-                max_row(<v32*> y, indices, <const v32*> corner, row_step, w, w.stride_w, i)
+                max_row(<v32*> y, indices, <const v32*> corner, row_step, w, w.stride_w, w.kernel_h, w.kernel_w, i)
         else:
-            if w.stride_w == 1:
-                max_row(<v64*> y, indices, <const v64*> corner, row_step, w, 1, i)
+            if w.stride_w == 2 and w.kernel_h == 2 and w.kernel_w == 2:
+                max_row(<v64*> y, indices, <const v64*> corner, row_step, w, 2, 2, 2, i)
+            elif w.stride_w == 1:
+                max_row(<v64*> y, indices, <const v64*> corner, row_step, w, 1, w.kernel_h, w.kernel_w, i)
             elif w.stride_w == 2:
-                max_row(<v64*> y, indices, <const v64*> corner, row_step, w, 2, i)
+                max_row(<v64*> y, indices, <const v64*> corner, row_step, w, 2, w.kernel_h, w.kernel_w, i)
             else:
-                max_row(<v64*> y, indices, <const v64*> corner, row_step, w, w.stride_w, i)
+                max_row(<v64*> y, indices, <const v64*> corner, row_step, w, w.stride_w, w.kernel_h, w.kernel_w, i)
         y += w.out_columns
         indices += w.out_columns
         corner += w.stride_h * row_step

@@ -110,6 +110,27 @@ cdef extern from *:
       v64 r = cc_set64(0); memcpy(&r, p, sizeof(double) * (size_t)n); return r;
     #endif
     }
+    /* Lanes low .. high - 1 of a register, 0 <= low < high <= lanes; the others read as 0. Nothing else is touched. */
+    CC_INLINE v32 cc_between32(const float *p, int low, int high) {
+    #if CC_BYTES == 64
+      return (v32)_mm512_maskz_loadu_ps((__mmask16)((1u << high) - (1u << low)), p);
+    #elif CC_BYTES == 32
+      const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+      return (v32)_mm256_maskload_ps(p, _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(low), lane), _mm256_cmpgt_epi32(_mm256_set1_epi32(high), lane)));
+    #else
+      v32 r = cc_set32(0); memcpy((float *)&r + low, p + low, sizeof(float) * (size_t)(high - low)); return r;
+    #endif
+    }
+    CC_INLINE v64 cc_between64(const double *p, int low, int high) {
+    #if CC_BYTES == 64
+      return (v64)_mm512_maskz_loadu_pd((__mmask8)((1u << high) - (1u << low)), p);
+    #elif CC_BYTES == 32
+      const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+      return (v64)_mm256_maskload_pd(p, _mm256_andnot_si256(_mm256_cmpgt_epi64(_mm256_set1_epi64x(low), lane), _mm256_cmpgt_epi64(_mm256_set1_epi64x(high), lane)));
+    #else
+      v64 r = cc_set64(0); memcpy((double *)&r + low, p + low, sizeof(double) * (size_t)(high - low)); return r;
+    #endif
+    }
     CC_INLINE void cc_put32(float *p, v32 v, int n) {
     #if CC_BYTES == 64
       _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
@@ -227,6 +248,10 @@ cdef extern from *:
       CC_INLINE v64 cc_copysign64(v64 a, v64 b) {
         const i64 sign = (i64)cc_set64(-0.0); return (v64)(((i64)a & ~sign) | ((i64)b & sign));
       }
+    #if CC_BYTES == 64
+      #define cc_scale32(a, t) ((v32)_mm512_scalef_ps((__m512)(a), (__m512)((t) - cc_set32(12582912.0f))))
+      #define cc_scale64(a, t) ((v64)_mm512_scalef_pd((__m512d)(a), (__m512d)((t) - cc_set64(6755399441055744.0))))
+    #else
       CC_INLINE v32 cc_scale32(v32 a, v32 t) {
         i32 k = (i32)t - (i32)cc_set32(12582912.0f), h = k >> 1;
         return a * (v32)((h + 127) << 23) * (v32)((k - h + 127) << 23);
@@ -235,6 +260,7 @@ cdef extern from *:
         i64 k = (i64)t - (i64)cc_set64(6755399441055744.0), h = k >> 1;
         return a * (v64)((h + 1023) << 52) * (v64)((k - h + 1023) << 52);
       }
+    #endif
     #else
       CC_INLINE v32 cc_copysign32(v32 a, v32 b) { return copysignf(a, b); }
       CC_INLINE v64 cc_copysign64(v64 a, v64 b) { return copysign(a, b); }
@@ -348,6 +374,8 @@ cdef extern from *:
     v64 cc_set64(double x) noexcept nogil
     v32 cc_head32(const float* p, int n) noexcept nogil
     v64 cc_head64(const double* p, int n) noexcept nogil
+    v32 cc_between32(const float* p, int low, int high) noexcept nogil
+    v64 cc_between64(const double* p, int low, int high) noexcept nogil
     void cc_put32(float* p, v32 v, int n) noexcept nogil
     void cc_put64(double* p, v64 v, int n) noexcept nogil
     ctypedef struct cc_span:
@@ -425,6 +453,14 @@ cdef inline vec head(const vec* p, int n) noexcept nogil:
         return cc_head32(<const float*>p, n)
     else:
         return cc_head64(<const double*>p, n)
+
+
+cdef inline vec between(const vec* p, int low, int high) noexcept nogil:
+    """Lanes low .. high-1 of the register at p, zero elsewhere; nothing else is read."""
+    if vec is v32:
+        return cc_between32(<const float*>p, low, high)
+    else:
+        return cc_between64(<const double*>p, low, high)
 
 
 cdef inline void put(vec* p, vec value, int n) noexcept nogil:

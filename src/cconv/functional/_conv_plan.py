@@ -138,6 +138,32 @@ class Correlation(NamedTuple):
     sums: int  # numbers of sums a thread keeps
 
 
+class TapsGeometry(NamedTuple):
+    """Fields of the kernel's struct of this name, in its order."""
+
+    groups: int
+    channels: int
+    filters: int
+    height: int
+    width: int
+    top: int
+    left: int
+    out_rows: int
+    out_columns: int
+    kernel_h: int
+    kernel_w: int
+    dilation_h: int
+    dilation_w: int
+
+
+class TapsGradient(NamedTuple):
+    """Plan of `input_by_taps`."""
+
+    fields: np.ndarray  # geometry, as the kernel reads it
+    channels: int  # of one group: what tasks may share
+    per_thread: int  # numbers of scratch
+
+
 class OuterGradient(NamedTuple):
     """Plan of `weight_by_outer`."""
 
@@ -365,6 +391,46 @@ def input_gradient(shape: Shape, machine: Machine, exact: bool = False) -> Corre
     return _correlation(
         geometry, offset_table, place_table, source_table, panels, phases, along_channels, machine
     )  # fmt: skip
+
+
+TAPS_PRODUCTS = 1 << 15  # products of one channel: they stay in the second-level cache
+
+
+@lru_cache(KEPT_PLANS)
+def by_taps(shape: Shape) -> bool:
+    """Whether the gradient to the input is worked out tap by tap, with no zero around grad_y multiplied.
+
+    Counts steps a channel on registers of 16, whatever the machine's: the order of the sums hangs on it.
+    """
+    (kh, kw), (oh, ow), filters, channels = shape.kernel, shape.output, shape.group_filters, shape.group_channels
+    taps = kh * kw
+    if shape.stride != (1, 1) or taps == 1 or taps * oh * ow > TAPS_PRODUCTS:
+        return False
+    # Sums come and go once for all filters; a row of products is loaded askew and added in about 4 steps.
+    by_taps = taps * (-(-oh * ow // 16) * (filters + 8) + 4 * oh * -(-shape.width // 16))
+    top = shape.padding[0][0]
+    reached = sum(
+        max(0, min(oh, shape.height + top - r * shape.dilation[0]) - max(0, top - r * shape.dilation[0]))
+        for r in range(kh)
+    )
+    rows = reached / kh if reached < (1 - WASTED_ROWS) * kh * shape.height else shape.height
+    across = max(8 / (3 * channels), 1.0) * (shape.width + (kw - 1) * shape.dilation[1]) / shape.width
+    along = -(-channels // 16) * 16 / channels
+    return by_taps <= 1.25 * filters * taps * rows * shape.width / 16 * min(along, across)
+
+
+@lru_cache(KEPT_PLANS)
+def taps_gradient(shape: Shape) -> TapsGradient:
+    """Plan of grad_x tap by tap."""
+    (kh, kw), (oh, ow) = shape.kernel, shape.output
+    geometry = TapsGeometry(
+        groups=shape.groups, channels=shape.group_channels, filters=shape.group_filters, height=shape.height,
+        width=shape.width, top=shape.padding[0][0], left=shape.padding[1][0], out_rows=oh, out_columns=ow,
+        kernel_h=kh, kernel_w=kw, dilation_h=shape.dilation[0], dilation_w=shape.dilation[1],
+    )  # fmt: skip
+    wide = -(-oh * ow // 16) * 16
+    per_thread = (kh * kw + shape.group_filters) * wide + shape.height * 16
+    return TapsGradient(np.array(geometry, np.intp), shape.group_channels, per_thread)
 
 
 WASTED_ROWS = 0.12  # share of taps in the rows around grad_y from which on they are left out

@@ -28,16 +28,35 @@ _PASS, _EXP = 4, 16
 ieee = np.errstate(all="ignore")
 
 
-def _forward(operation: int, x: np.ndarray, work: int, a: float = 0.0, b: float = 0.0) -> np.ndarray:
-    y = empty(x.shape, x.dtype)
+def _forward(operation: int, x: np.ndarray, work: int, a: float = 0.0, b: float = 0.0, out=None) -> np.ndarray:
+    y = empty(x.shape, x.dtype) if out is None else out
     _dispatch.activation.apply(operation, y, None, x, a, b, threads_for(x.size * work))
     return y
 
 
-def _backward(operation: int, grad_y, kept, work: int, a: float = 0.0, b: float = 0.0) -> np.ndarray:
-    grad_x = empty(kept.shape, kept.dtype)
+def _backward(operation: int, grad_y, kept, work: int, a: float = 0.0, b: float = 0.0, out=None) -> np.ndarray:
+    grad_x = empty(kept.shape, kept.dtype) if out is None else out
     _dispatch.activation.apply(operation, grad_x, grad_y, kept, a, b, threads_for(kept.size * work))
     return grad_x
+
+
+# Those whose gradient needs y alone, so that y may take the place of x.
+_OVER = {
+    "relu": (RELU, RELU_BACKWARD, _PASS),
+    "sigmoid": (SIGMOID, SIGMOID_BACKWARD, _EXP),
+    "tanh": (TANH, TANH_BACKWARD, _EXP),
+}
+
+
+def over(name: str, x: np.ndarray) -> np.ndarray:
+    """y of relu, sigmoid or tanh written over x, an array of our own making that nobody else holds."""
+    operation, _, work = _OVER[name]
+    return _forward(operation, x, work, out=x)
+
+
+def over_backward(name: str, grad_y: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """grad_x written over grad_y, likewise."""
+    return _backward(_OVER[name][1], grad_y, y, _PASS, out=grad_y)
 
 
 def relu(x):

@@ -2,16 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from .. import _arguments, _dispatch
+from .._kernels.arrays import all_finite
 from .._kernels.memory import empty
 from .._scratch import scratch
 from .._threads import threads_for
 from . import _conv_plan as plans
 from . import _depthwise, _pointwise, _winograd
+from ._calls import keep, recall, signature
 
 _machines: dict[tuple[str, np.dtype], plans.Machine] = {}
+
+
+_Run = Any  # a _Kernel or a function: to mypy a named tuple is none, whatever its __call__
+
+
+class _Kernel(NamedTuple):
+    """A kernel with all that it needs beside the arrays."""
+
+    run: Callable[..., None]
+    tables: tuple
+    room: int  # numbers of scratch
+    options: tuple
+
+    def __call__(self, *arrays) -> None:
+        self.run(*arrays, *self.tables, scratch(self.room, arrays[0].dtype), *self.options)
+
+
+class _Forward(NamedTuple):
+    """A call of `conv2d`."""
+
+    shape: plans.Shape
+    y_shape: tuple[int, ...]
+    winograd: bool
+    direct: _Run
+
+
+class _Backward(NamedTuple):
+    """A call of `conv2d_backward`."""
+
+    shape: plans.Shape
+    needs: tuple[bool, bool, bool]
+    winograd_input: bool
+    winograd_weight: bool
+    input: _Run
+    finite_only: bool  # whether `input` multiplies zeros around grad_y
+    weight: _Run
+    bias_threads: int
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
@@ -53,14 +95,20 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algo
     ----------
     .. [1] A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", 2015, arXiv 1509.09308.
     """
-    a = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm)
-    shape = _shape(a.x, a.weight, a.stride, a.padding, a.dilation, a.groups, a.output_size)
-    y = empty((len(a.x), len(a.weight), *a.output_size), a.x.dtype)
-    if plans.by_winograd(algorithm, shape, "forward", len(a.x)):
-        for n in _winograd.correlate(shape, False, a.x, a.weight, a.bias, y):
-            _forward(shape, a.x[n : n + 1], a.weight, a.bias, y[n : n + 1])
-    else:
-        _forward(shape, a.x, a.weight, a.bias, y)
+    key = signature("conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm)
+    call = recall(key)
+    if call is None:
+        a = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm)
+        x, weight, bias = a.x, a.weight, a.bias
+        shape = _shape(x, weight, a.stride, a.padding, a.dilation, a.groups, a.output_size)
+        winograd = plans.by_winograd(algorithm, shape, "forward", len(x))
+        call = keep(key, _Forward(shape, (len(x), len(weight), *a.output_size), winograd, _forward(shape, x)))
+    y = empty(call.y_shape, x.dtype)
+    if call.winograd:
+        for n in _winograd.correlate(call.shape, False, x, weight, bias, y):
+            _forward(call.shape, x[n : n + 1])(y[n : n + 1], x[n : n + 1], weight, bias)
+    elif y.size:
+        call.direct(y, x, weight, bias)
     return y
 
 
@@ -91,26 +139,47 @@ def conv2d_backward(
     TypeError, ValueError
         As `conv2d`, and if grad_y has not the shape of the output.
     """
-    a = _arguments.conv2d_backward(
-        "conv2d_backward", grad_y, x, weight, stride, padding, dilation, groups, needs, algorithm
-    )
-    shape = _shape(a.x, a.weight, a.stride, a.padding, a.dilation, a.groups, a.grad_y.shape[2:])
-    grad_x = grad_weight = grad_bias = None
-    if a.needs[0]:
-        grad_x = empty(a.x.shape, a.x.dtype)
-        if plans.by_winograd(algorithm, shape, "input", len(a.x)):
-            for n in _winograd.correlate(shape, True, a.grad_y, a.weight, None, grad_x):
-                _input_gradient(shape, a.grad_y[n : n + 1], a.weight, grad_x[n : n + 1])
-        else:
-            _input_gradient(shape, a.grad_y, a.weight, grad_x)
-    if a.needs[1]:
-        grad_weight = empty(a.weight.shape, a.x.dtype)
-        winograd = plans.by_winograd(algorithm, shape, "weight", len(a.x))
-        if not (winograd and _winograd.write_weight_gradient(shape, a.grad_y, a.x, grad_weight)):
-            _weight_gradient(shape, a.grad_y, a.x, grad_weight)
-    if a.needs[2]:
-        grad_bias = empty(len(a.weight), a.x.dtype)
-        _dispatch.conv2d.sum_planes(grad_bias, a.grad_y, threads_for(a.grad_y.size))
+    key = signature("conv2d_backward", grad_y, x, weight, stride, padding, dilation, groups, needs, algorithm)
+    call = recall(key)
+    if call is None:
+        a = _arguments.conv2d_backward(
+            "conv2d_backward", grad_y, x, weight, stride, padding, dilation, groups, needs, algorithm
+        )
+        grad_y, x, weight = a.grad_y, a.x, a.weight
+        shape = _shape(x, weight, a.stride, a.padding, a.dilation, a.groups, grad_y.shape[2:])
+        by_input, finite_only = _input_gradient(shape, x)
+        call = _Backward(
+            shape=shape,
+            needs=a.needs,
+            winograd_input=plans.by_winograd(algorithm, shape, "input", len(x)),
+            winograd_weight=plans.by_winograd(algorithm, shape, "weight", len(x)),
+            input=by_input,
+            finite_only=finite_only,
+            weight=_weight_gradient(shape, x),
+            bias_threads=threads_for(grad_y.size),
+        )
+        keep(key, call)
+    shape, grad_x, grad_weight, grad_bias = call.shape, None, None, None
+    if call.needs[0]:
+        grad_x = empty(x.shape, x.dtype)
+        if call.winograd_input:
+            for n in _winograd.correlate(shape, True, grad_y, weight, None, grad_x):
+                run, _ = _input_gradient(shape, x[n : n + 1], exact=True)
+                run(grad_x[n : n + 1], grad_y[n : n + 1], weight)
+        elif grad_x.size:
+            run = call.input
+            if call.finite_only and not all_finite(weight):
+                run, _ = _input_gradient(shape, x, exact=True)
+            run(grad_x, grad_y, weight)
+    if call.needs[1]:
+        grad_weight = empty(weight.shape, x.dtype)
+        if not len(x):
+            grad_weight.fill(0)
+        elif not (call.winograd_weight and _winograd.write_weight_gradient(shape, grad_y, x, grad_weight)):
+            call.weight(grad_weight, grad_y, x)
+    if call.needs[2]:
+        grad_bias = empty(len(weight), x.dtype)
+        _dispatch.conv2d.sum_planes(grad_bias, grad_y, call.bias_threads)
     return grad_x, grad_weight, grad_bias
 
 
@@ -131,75 +200,66 @@ def _machine(dtype: np.dtype) -> plans.Machine:
     return _machines[key]
 
 
-def _forward(shape: plans.Shape, x, weight, bias, y) -> None:
+def _forward(shape: plans.Shape, x) -> _Run:
+    """To run on (y, x, weight, bias)."""
     machine = _machine(x.dtype)
     if plans.by_depth(shape).forward:
-        _depthwise.correlate(_depthwise.forward(shape), shape.multiply_adds, x, weight, bias, y)
-    elif plans.by_product(shape, machine, "forward"):
-        _pointwise.correlate(shape, machine, False, x, weight, bias, y)
-    else:
-        _correlate(plans.forward(shape, machine), shape.multiply_adds, x, weight, bias, y)
+        depth = _depthwise.forward(shape)
+        return lambda y, x, weight, bias: _depthwise.correlate(depth, shape.multiply_adds, x, weight, bias, y)
+    if plans.by_product(shape, machine, "forward"):
+        return lambda y, x, weight, bias: _pointwise.correlate(shape, machine, False, x, weight, bias, y)
+    return _correlate(plans.forward(shape, machine), shape, x)
 
 
-def _input_gradient(shape: plans.Shape, grad_y, weight, grad_x) -> None:
-    machine = _machine(grad_y.dtype)
-    if plans.by_depth(shape).input and _finite(weight):
-        _depthwise.correlate(_depthwise.input_gradient(shape), shape.multiply_adds, grad_y, weight, None, grad_x)
-        return
+def _input_gradient(shape: plans.Shape, x, exact: bool = False) -> tuple[_Run, bool]:
+    """To run on (grad_x, grad_y, weight), and whether it is for finite weights alone."""
+    machine = _machine(x.dtype)
+    if plans.by_depth(shape).input and not exact:
+        depth = _depthwise.input_gradient(shape)
+        return lambda grad_x, grad_y, weight: _depthwise.correlate(
+            depth, shape.multiply_adds, grad_y, weight, None, grad_x
+        ), True  # fmt: skip
     if plans.by_product(shape, machine, "input"):
-        _pointwise.correlate(shape, machine, True, grad_y, weight, None, grad_x)
-        return
-    plan = plans.input_gradient(shape, machine)
-    if plan.geometry.copied and not _finite(weight):
-        plan = plans.input_gradient(shape, machine, exact=True)
-    _correlate(plan, shape.multiply_adds, grad_y, weight, None, grad_x)
+        return lambda grad_x, grad_y, weight: _pointwise.correlate(
+            shape, machine, True, grad_y, weight, None, grad_x
+        ), False  # fmt: skip
+    if plans.by_taps(shape):
+        threads = threads_for(len(x) * shape.multiply_adds)
+        taps = plans.taps_gradient(shape)
+        splits = min(taps.channels, -(-3 * threads // max(1, len(x) * shape.groups))) if threads > 1 else 1
+        room = threads * taps.per_thread
+        return _Kernel(_dispatch.conv2d.input_by_taps, (taps.fields,), room, (taps.per_thread, splits, threads)), False
+    plan = plans.input_gradient(shape, machine, exact)
+    kernel = _correlate(plan, shape, x)
+    return kernel._replace(tables=(None, *kernel.tables)), bool(plan.geometry.copied) and not exact
 
 
-@np.errstate(all="ignore")
-def _finite(weight: np.ndarray) -> bool:
-    """Whether no number is infinite or NaN; False, too, where their sum overflows."""
-    return bool(np.isfinite(np.add.reduce(weight, axis=None)))
-
-
-def _correlate(plan: plans.Correlation, multiply_adds: int, x, weight, bias, y) -> None:
-    if not y.size:
-        return
-    threads = threads_for(len(x) * multiply_adds)
+def _correlate(plan: plans.Correlation, shape: plans.Shape, x) -> _Kernel:
+    threads = threads_for(len(x) * shape.multiply_adds)
     chunk, row_blocks, splits = plans.tasks(plan, len(x), threads, x.itemsize)
     per_thread = -(-(chunk * plan.geometry.buffer + plan.sums) // 16) * 16
-    work = scratch(plan.packed + threads * per_thread, x.dtype)
-    _dispatch.conv2d.correlate(
-        y, x, weight, bias, plan.offsets, plan.places, plan.sources, plan.fields, plan.panels, plan.phases,
-        work, per_thread, plan.along_channels, chunk, row_blocks, splits, plan.pass_rows, threads,
-    )  # fmt: skip
+    tables = plan.offsets, plan.places, plan.sources, plan.fields, plan.panels, plan.phases
+    options = per_thread, plan.along_channels, chunk, row_blocks, splits, plan.pass_rows, threads
+    return _Kernel(_dispatch.conv2d.correlate, tables, plan.packed + threads * per_thread, options)
 
 
-def _weight_gradient(shape: plans.Shape, grad_y, x, grad_weight) -> None:
-    images = len(x)
-    if not images:
-        grad_weight.fill(0)
-        return
+def _weight_gradient(shape: plans.Shape, x) -> _Run:
+    """To run on (grad_weight, grad_y, x)."""
     machine = _machine(x.dtype)
     if plans.by_depth(shape).weight:
-        _depthwise.write_weight_gradient(shape, grad_y, x, grad_weight)
-        return
+        return lambda grad_weight, grad_y, x: _depthwise.write_weight_gradient(shape, grad_y, x, grad_weight)
     if plans.by_product(shape, machine, "weight"):
-        _pointwise.write_weight_gradient(shape, machine, grad_y, x, grad_weight)
-        return
-    threads = threads_for(images * shape.multiply_adds)
-    chunks = plans.chunks(shape, images)
+        return lambda grad_weight, grad_y, x: _pointwise.write_weight_gradient(shape, machine, grad_y, x, grad_weight)
+    chunks = plans.chunks(shape, len(x))
+    threads = threads_for(len(x) * shape.multiply_adds)
     if plans.by_outer(shape):
         plan = plans.outer_gradient(shape, machine)
         splits = max(1, min(plan.blocks, -(-2 * threads // (chunks * shape.groups)))) if threads > 1 else 1
-        work = scratch(chunks * plan.sums + threads * plan.per_thread, x.dtype)
-        _dispatch.conv2d.weight_by_outer(
-            grad_weight, grad_y, x, plan.run_offsets, plan.positions, plan.fields,
-            work, plan.per_thread, chunks, splits, threads,
-        )  # fmt: skip
-    else:
-        dots = plans.dot_gradient(shape)
-        work = scratch(-(-chunks * grad_weight.size // 16) * 16 + threads * dots.per_thread, x.dtype)
-        _dispatch.conv2d.weight_by_dot(
-            grad_weight, grad_y, x, dots.offsets, dots.fields, dots.phases, dots.pass_rows,
-            work, dots.per_thread, chunks, threads,
-        )  # fmt: skip
+        tables: tuple = plan.run_offsets, plan.positions, plan.fields
+        room = chunks * plan.sums + threads * plan.per_thread
+        return _Kernel(_dispatch.conv2d.weight_by_outer, tables, room, (plan.per_thread, chunks, splits, threads))
+    dots = plans.dot_gradient(shape)
+    sums = chunks * shape.filters * shape.group_channels * shape.kernel[0] * shape.kernel[1]
+    tables = dots.offsets, dots.fields, dots.phases, dots.pass_rows
+    room = -(-sums // 16) * 16 + threads * dots.per_thread
+    return _Kernel(_dispatch.conv2d.weight_by_dot, tables, room, (dots.per_thread, chunks, threads))

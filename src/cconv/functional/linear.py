@@ -6,6 +6,7 @@ from .. import _arguments, _dispatch
 from .._kernels.memory import empty
 from .._scratch import scratch
 from .._threads import threads_for
+from ._calls import keep, recall, signature
 
 
 def linear(x, weight, bias=None):
@@ -29,9 +30,14 @@ def linear(x, weight, bias=None):
     ValueError
         If shapes do not match.
     """
-    a = _arguments.linear("linear", x, weight, bias)
-    y = empty((len(a.x), len(a.weight)), a.x.dtype)
-    _dispatch.linear.forward(y, a.x, a.weight, a.bias, threads_for(len(a.x) * a.weight.size))
+    key = signature("linear", x, weight, bias)
+    call = recall(key)
+    if call is None:
+        x, weight, bias = _arguments.linear("linear", x, weight, bias)
+        call = keep(key, ((len(x), len(weight)), threads_for(len(x) * weight.size)))
+    shape, threads = call
+    y = empty(shape, x.dtype)
+    _dispatch.linear.forward(y, x, weight, bias, threads)
     return y
 
 
@@ -57,13 +63,15 @@ def linear_backward(grad_y, x, weight, needs=(True, True, True)):
     TypeError, ValueError
         As `linear`, and if grad_y has not the shape of the output.
     """
-    a = _arguments.linear_backward("linear_backward", grad_y, x, weight, needs)
-    need_x, need_weight, need_bias = a.needs
-    grad_x = empty(a.x.shape, a.x.dtype) if need_x else None
-    grad_weight = empty(a.weight.shape, a.x.dtype) if need_weight else None
-    grad_bias = empty(len(a.weight), a.x.dtype) if need_bias else None
-    work = scratch(_dispatch.linear.scratch_size(len(a.x), a.x.shape[1], len(a.weight)), a.x.dtype)
-    _dispatch.linear.backward(
-        grad_x, grad_weight, grad_bias, a.grad_y, a.x, a.weight, work, threads_for(len(a.x) * a.weight.size)
-    )  # fmt: skip
+    key = signature("linear_backward", grad_y, x, weight, needs)
+    call = recall(key)
+    if call is None:
+        grad_y, x, weight, needs = _arguments.linear_backward("linear_backward", grad_y, x, weight, needs)
+        room = _dispatch.linear.scratch_size(len(x), x.shape[1], len(weight))
+        call = keep(key, (needs, room, threads_for(len(x) * weight.size)))
+    needs, room, threads = call
+    grad_x = empty(x.shape, x.dtype) if needs[0] else None
+    grad_weight = empty(weight.shape, x.dtype) if needs[1] else None
+    grad_bias = empty(weight.shape[:1], x.dtype) if needs[2] else None
+    _dispatch.linear.backward(grad_x, grad_weight, grad_bias, grad_y, x, weight, scratch(room, x.dtype), threads)
     return grad_x, grad_weight, grad_bias

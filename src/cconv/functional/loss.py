@@ -7,15 +7,18 @@ nothing is NaN.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .. import _arguments, _dispatch
+from .._kernels.arrays import all_below
 from .._kernels.memory import empty
 from .._threads import threads_for
+from ._calls import keep, recall, signature
 from .activation import _EXP, ieee, log_softmax, sigmoid, softmax, softplus
 
 
-@ieee
 def cross_entropy(logits, target, reduction="mean"):
     """Minus the logarithm of the probability that softmax over axis 1 gives to the target.
 
@@ -38,16 +41,15 @@ def cross_entropy(logits, target, reduction="mean"):
     ValueError
         If shapes do not match, a label is out of range, or `reduction` is unknown.
     """
-    a = _arguments.cross_entropy("cross_entropy", logits, target, reduction)
+    a = _cross_entropy("cross_entropy", logits, target, reduction)
     if not a.labels:
-        return _reduced(-(a.target * log_softmax(a.logits)).sum(axis=1), reduction)
+        return _reduced(_soft_losses(a.logits, a.target), reduction)
     rows = _class_rows(a.logits)
     losses = empty(a.target.shape, a.logits.dtype)
     _dispatch.loss.cross_entropy(losses, rows, a.target, threads_for(rows.size * _EXP))
     return _reduced(losses, reduction)
 
 
-@ieee
 def cross_entropy_backward(grad_loss, logits, target, reduction="mean"):
     """Its gradient to the logits: ``grad_loss * (softmax(logits) - target)``, over the positions for "mean".
 
@@ -67,21 +69,55 @@ def cross_entropy_backward(grad_loss, logits, target, reduction="mean"):
         As `cross_entropy`; also if `grad_loss` has not the loss's shape.
     """
     where = "cross_entropy_backward"
-    a = _arguments.cross_entropy(where, logits, target, reduction)
+    a = _cross_entropy(where, logits, target, reduction)
     dtype, shape = a.logits.dtype, a.logits.shape
     g = _arguments.grad_loss(where, grad_loss, (shape[0], *shape[2:]), dtype, reduction)
     if reduction == "mean":
         g = g / a.positions if a.positions else 0.0
     if not a.labels:
-        grad = softmax(a.logits) * a.target.sum(axis=1, keepdims=True) - a.target
-        return grad * (np.expand_dims(g, 1) if isinstance(g, np.ndarray) else dtype.type(g))
+        return _soft_gradient(g, a.logits, a.target)
     rows = _class_rows(a.logits)
     grad = empty(rows.shape, dtype)
-    scales = np.asarray(g, dtype)
+    scales = _cast(g, dtype)
     _dispatch.loss.cross_entropy_backward(grad, rows, a.target, scales, threads_for(rows.size * _EXP))
     if len(shape) == 2:
         return grad
     return np.ascontiguousarray(np.moveaxis(grad.reshape(shape[0], *shape[2:], shape[1]), -1, 1))
+
+
+@ieee
+def _soft_losses(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return -(target * log_softmax(logits)).sum(axis=1)
+
+
+@ieee
+def _soft_gradient(g, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
+    grad = softmax(logits) * target.sum(axis=1, keepdims=True) - target
+    return grad * (np.expand_dims(g, 1) if isinstance(g, np.ndarray) else logits.dtype.type(g))
+
+
+def _cross_entropy(where: str, logits, target, reduction) -> _arguments.CrossEntropy:
+    """Clean arguments, for labels in short if they have been seen to fit."""
+    key = signature(where, logits, target, reduction)
+    call = recall(key)
+    if call is not None and all_below(target, call.classes):
+        return _arguments.CrossEntropy(logits, target, True, call.positions)
+    a = _arguments.cross_entropy(where, logits, target, reduction)
+    if a.labels and a.target is target:
+        keep(key, _Labels(a.logits.shape[1], a.positions))
+    return a
+
+
+class _Labels(NamedTuple):
+    """What is known of a call of cross_entropy with labels."""
+
+    classes: int
+    positions: int
+
+
+@ieee
+def _cast(g, dtype: np.dtype) -> np.ndarray:
+    return np.asarray(g, dtype)
 
 
 def _class_rows(logits: np.ndarray) -> np.ndarray:
@@ -171,6 +207,7 @@ def _share(g, x: np.ndarray, reduction: str):
     return g if isinstance(g, np.ndarray) else x.dtype.type(g)
 
 
+@ieee
 def _reduced(losses: np.ndarray, reduction: str):
     if reduction == "none":
         return losses

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
 from .. import _arguments, _dispatch
+from .._arguments import INT64
+from .._kernels.arrays import all_below
 from .._kernels.memory import empty
 from .._scratch import scratch
 from .._shapes import Padding, Pair
 from .._threads import threads_for
+from ._calls import keep, recall, signature
 
 
 def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
@@ -41,12 +45,17 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     ValueError
         If the padding is over half the kernel, or the kernel larger than the padded input.
     """
-    a = _arguments.max_pool2d("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
-    shape = (*a.x.shape[:2], *a.output_size)
-    y, indices = empty(shape, a.x.dtype), empty(shape, np.int64)
-    window, room = _window(a.x.shape[2:], a.output_size, a.kernel, a.stride, a.padding, a.dilation, False)
-    threads = threads_for(y.size * a.kernel[0] * a.kernel[1] * 4)
-    _dispatch.pool2d.max_forward(y, indices, a.x, window, scratch(threads * room, y.dtype), threads)
+    key = signature("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
+    call = recall(key)
+    if call is None:
+        a = _arguments.max_pool2d("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
+        x, shape = a.x, (*a.x.shape[:2], *a.output_size)
+        window, room = _window(x.shape[2:], a.output_size, a.kernel, a.stride, a.padding, a.dilation, False)
+        threads = threads_for(math.prod(shape) * a.kernel[0] * a.kernel[1] * 4)
+        call = keep(key, (shape, window, threads * room, threads))
+    shape, window, room, threads = call
+    y, indices = empty(shape, x.dtype), empty(shape, INT64)
+    _dispatch.pool2d.max_forward(y, indices, x, window, scratch(room, y.dtype), threads)
     return y, indices
 
 
@@ -71,9 +80,13 @@ def max_pool2d_backward(grad_y, indices, x_shape):
     ValueError
         If shapes do not match, or an index lies outside of the plane.
     """
-    a = _arguments.max_pool2d_backward("max_pool2d_backward", grad_y, indices, x_shape)
-    grad_x = empty(a.x_shape, a.grad_y.dtype)
-    _dispatch.pool2d.max_backward(grad_x, a.grad_y, a.indices, threads_for(grad_x.size + 4 * a.grad_y.size))
+    key = signature("max_pool2d_backward", grad_y, indices, x_shape)
+    call = recall(key)
+    if call is None or not all_below(indices, call[0]):
+        grad_y, indices, x_shape = _arguments.max_pool2d_backward("max_pool2d_backward", grad_y, indices, x_shape)
+        call = keep(key, (x_shape[2] * x_shape[3], threads_for(math.prod(x_shape) + 4 * grad_y.size)))
+    grad_x = empty(x_shape, grad_y.dtype)
+    _dispatch.pool2d.max_backward(grad_x, grad_y, indices, call[1])
     return grad_x
 
 

@@ -19,19 +19,26 @@ from ..functional import (
     tanh,
     tanh_backward,
 )
-from .layer import Backward, Layer
+from ..functional.activation import over as write_over
+from ..functional.activation import over_backward as write_over_backward
+from .layer import Backward, Layer, overwrites
 
 
 class ReLU(Layer):
     """``max(x, 0)``; NaN stays NaN."""
 
-    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        y = relu(x)
+    @overwrites
+    def forward(
+        self, x: np.ndarray, train: bool = True, over: bool = False
+    ) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        y = write_over("relu", x) if over else relu(x)
 
-        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+        def backward(grad_y: np.ndarray, need_x: bool = True, over: bool = False) -> np.ndarray | None:
+            if over and grad_y.shape == y.shape:
+                return write_over_backward("relu", grad_y, y)
             return relu_backward(grad_y, y) if need_x else None
 
-        return y, Backward(backward, y)
+        return y, Backward(backward, y, overwrites=True)
 
 
 class LeakyReLU(Layer):
@@ -61,25 +68,35 @@ class LeakyReLU(Layer):
 class Sigmoid(Layer):
     """The logistic function, ``1 / (1 + exp(-x))``."""
 
-    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        y = sigmoid(x)
+    @overwrites
+    def forward(
+        self, x: np.ndarray, train: bool = True, over: bool = False
+    ) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        y = write_over("sigmoid", x) if over else sigmoid(x)
 
-        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+        def backward(grad_y: np.ndarray, need_x: bool = True, over: bool = False) -> np.ndarray | None:
+            if over and grad_y.shape == y.shape:
+                return write_over_backward("sigmoid", grad_y, y)
             return sigmoid_backward(grad_y, y) if need_x else None
 
-        return y, Backward(backward, y)
+        return y, Backward(backward, y, overwrites=True)
 
 
 class Tanh(Layer):
     """The hyperbolic tangent."""
 
-    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        y = tanh(x)
+    @overwrites
+    def forward(
+        self, x: np.ndarray, train: bool = True, over: bool = False
+    ) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        y = write_over("tanh", x) if over else tanh(x)
 
-        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+        def backward(grad_y: np.ndarray, need_x: bool = True, over: bool = False) -> np.ndarray | None:
+            if over and grad_y.shape == y.shape:
+                return write_over_backward("tanh", grad_y, y)
             return tanh_backward(grad_y, y) if need_x else None
 
-        return y, Backward(backward, y)
+        return y, Backward(backward, y, overwrites=True)
 
 
 class Softplus(Layer):

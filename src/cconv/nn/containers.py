@@ -36,10 +36,14 @@ class Sequential(Layer):
         layers = self._layers
         backwards: list[Callable[..., np.ndarray | None]] = []
         y = x
+        ours = False  # whether y is a layer's that nobody else holds
         try:
             for layer in layers:
-                y, backward_layer = pair_of(layer, layer.forward(y, train))
+                run: Any = layer.forward
+                over = ours and getattr(run, "overwrites", False)
+                y, backward_layer = pair_of(layer, run(y, train, over=True) if over else run(y, train))
                 backwards.append(backward_layer)
+                ours = getattr(run, "fresh", False)
         except Exception as error:
             self._locate(error, len(backwards), np.shape(x))
             raise
@@ -48,10 +52,14 @@ class Sequential(Layer):
             # Without need_x nothing below the first layer that trains needs a gradient.
             last = 0 if need_x else next((i for i, layer in enumerate(layers) if layer._trains()), len(backwards))
             grad: Any = grad_y
+            ours = False
             try:
                 # Each closure is dropped as it is called, and what it kept is freed.
                 while len(backwards) > last + 1:
-                    grad = backwards.pop()(grad)
+                    run = backwards.pop()
+                    over = ours and getattr(run, "overwrites", False)
+                    grad = run(grad, over=True) if over else run(grad)
+                    ours = getattr(run, "fresh", False)
                 if len(backwards) > last:
                     grad = backwards.pop()(grad) if need_x else backwards.pop()(grad, need_x=False)
             except Exception as error:
@@ -63,11 +71,14 @@ class Sequential(Layer):
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         # As the base class has it, but each layer's input is freed once it is used.
-        y, done = x, 0
+        y, done, ours = x, 0, False
         try:
             for layer in self._layers:
-                y = layer(y)
+                run: Any = layer.forward
+                over = ours and getattr(run, "overwrites", False)
+                y = run(y, False, over=True)[0] if over else layer(y)
                 done += 1
+                ours = getattr(run, "fresh", False)
         except Exception as error:
             self._locate(error, done, np.shape(x))
             raise

@@ -14,7 +14,7 @@ from .._shapes import Pair, padding_pairs, pair, whole
 from ..functional import conv2d, conv2d_backward
 from . import init
 from ._errors import Misfit, as_input, float_dtype
-from .layer import Backward, Layer, Parameter
+from .layer import Backward, Layer, Parameter, fresh
 
 
 class Conv2d(Layer):
@@ -84,6 +84,7 @@ class Conv2d(Layer):
         self.weight = init.uniform(Parameter(np.empty(shape, dtype)), -bound, bound, rng=rng)
         self.bias = init.uniform(Parameter(np.empty(shape[0], dtype)), -bound, bound, rng=rng) if bias else None
 
+    @fresh
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
         weight, bias = self.weight, self.bias
         x = as_input("Conv2d", x, weight.value.dtype)
@@ -100,7 +101,7 @@ class Conv2d(Layer):
                 bias.add_grad(grad_bias, fresh=True)
             return grad_x
 
-        return y, Backward(backward, y)
+        return y, Backward(backward, y, fresh=True)
 
     def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
         return math.prod(y_shape) * math.prod(self.weight.value.shape[1:])

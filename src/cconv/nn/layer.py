@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -132,22 +132,48 @@ class Backward:
         ``run(grad_y, need_x=True)`` adds to each parameter's gradient and returns grad_x.
     y : ndarray
         The layer's output; a gradient of another dtype is cast to its dtype.
+    fresh : bool
+        Whether grad_x is always a new array that nobody else holds.
+    overwrites : bool
+        Whether `run` takes ``over=True``: grad_y is nobody else's, and grad_x may take its memory.
     """
 
-    __slots__ = ("_dtype", "_run")
+    __slots__ = ("_dtype", "_run", "fresh", "overwrites")
 
-    def __init__(self, run: Callable[..., np.ndarray | None], y: np.ndarray):
+    def __init__(
+        self, run: Callable[..., np.ndarray | None], y: np.ndarray, fresh: bool = False, overwrites: bool = False
+    ):
         self._run: Callable[..., np.ndarray | None] | None = run
         self._dtype = y.dtype
+        self.fresh = fresh
+        self.overwrites = overwrites
 
-    def __call__(self, grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+    def __call__(self, grad_y: np.ndarray, need_x: bool = True, over: bool = False) -> np.ndarray | None:
         run = self._run
         if run is None:
             raise RuntimeError("backward was called before: it runs once, call forward again for another")
         self._run = None
         if type(grad_y) is not np.ndarray or grad_y.dtype is not self._dtype:
             grad_y = np.asarray(grad_y, self._dtype)
-        return run(grad_y, need_x)
+        return run(grad_y, need_x, True) if over and self.overwrites else run(grad_y, need_x)
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def fresh(forward: _Function) -> _Function:
+    """Mark a `forward` whose y is always a new array that its closure does not keep: the next layer may write over it.
+
+    The mark is the function's and not the class's: a `forward` that overrides it, or wraps it, has none.
+    """
+    forward.fresh = True  # type: ignore[attr-defined]
+    return forward
+
+
+def overwrites(forward: _Function) -> _Function:
+    """Mark a `forward` that takes ``over=True``: x is nobody else's, and y may take its memory."""
+    forward.overwrites = True  # type: ignore[attr-defined]
+    return forward
 
 
 def pair_of(layer: Any, result: Any) -> tuple[Any, Callable[..., Any]]:

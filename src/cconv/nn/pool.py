@@ -16,7 +16,7 @@ from ..functional import (
     max_pool2d,
     max_pool2d_backward,
 )
-from .layer import Backward, Layer
+from .layer import Backward, Layer, fresh
 
 
 class MaxPool2d(Layer):
@@ -48,6 +48,7 @@ class MaxPool2d(Layer):
         self.padding = _padding("MaxPool2d", padding, self.kernel_size, self.stride, self.dilation)
         self.ceil_mode = bool(ceil_mode)
 
+    @fresh
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
         y, indices = max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
         x_shape = np.shape(x)
@@ -55,7 +56,7 @@ class MaxPool2d(Layer):
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
             return max_pool2d_backward(grad_y, indices, x_shape) if need_x else None
 
-        return y, Backward(backward, y)
+        return y, Backward(backward, y, fresh=True)
 
     def extra_repr(self) -> str:
         dilation = "" if self.dilation == (1, 1) else f", dilation={self.dilation}"
@@ -92,6 +93,7 @@ class AvgPool2d(Layer):
         self.ceil_mode = bool(ceil_mode)
         self.count_include_pad = bool(count_include_pad)
 
+    @fresh
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
         options = self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
         y = avg_pool2d(x, *options)
@@ -100,7 +102,7 @@ class AvgPool2d(Layer):
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
             return avg_pool2d_backward(grad_y, x_shape, *options) if need_x else None
 
-        return y, Backward(backward, y)
+        return y, Backward(backward, y, fresh=True)
 
     def extra_repr(self) -> str:
         counted = "" if self.count_include_pad else ", count_include_pad=False"
