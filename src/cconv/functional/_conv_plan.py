@@ -242,8 +242,9 @@ def _winograd_pays(shape: Shape, direction: Direction, images: int) -> bool:
     direct = 1.15 * 9 * size[0] * size[1] * products * (outputs / wide if outputs < 12 else 1)
     if direction == "weight":
         minimal = tiles * (1.25 * 36 * products + 28 * deep + 24 * wide) + 20 * channels * wide / images
-    else:  # filters are transformed once a batch: of two images, say
-        minimal = tiles * (1.1 * 36 * products + 28 * deep + 20 * wide) + 7 * channels * wide / 2
+    else:  # filters are packed or transformed once a batch: of four images, say
+        direct += 5 * channels * wide / 4
+        minimal = tiles * (1.1 * 36 * products + 28 * deep + 20 * wide) + 7 * channels * wide / 4
     return direct > 1.1 * minimal
 
 
