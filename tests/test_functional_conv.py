@@ -101,6 +101,7 @@ CASES = {
     "pointwise": case((2, 9, 12, 12), (40, 9, 1, 1)),
     "pointwise, to fewer filters": case((2, 70, 7, 11), (14, 70, 1, 1)),
     "pointwise, a large plane": case((2, 18, 23, 31), (40, 18, 1, 1)),
+    "pointwise, planes of a page beyond a cache": case((17, 40, 33, 34), (80, 40, 1, 1)),
     "pointwise, many small images": case((40, 17, 3, 3), (20, 17, 1, 1)),
     "pointwise, rows of weight 4 KB apart": case((1, 1024, 6, 6), (15, 1024, 1, 1)),
     "pointwise, many channels": case((2, 64, 5, 5), (32, 64, 1, 1)),
@@ -264,7 +265,9 @@ def paths(name: str, images: int, n_threads: int):
     for direction in ("forward", "input"):
         if plans.by_product(shape, machine, direction):
             cut = _pointwise.correlation(shape, machine, direction == "input", images, n_threads)
-            yield from (f"{direction} by products, {f}" for f in ("blocks", "splits") if getattr(cut, f) > 1)
+            yield from (
+                f"{direction} by products, {f}" for f in ("blocks", "gathered", "splits") if getattr(cut, f) > 1
+            )
     if by_depth.weight:
         p = depthwise.forward(shape).sizes
         yield f"weight by depth, {'sliding' if p.sliding == 3 else 'any'}, {shape.stride[1]} columns on"
@@ -344,7 +347,7 @@ PATHS = {
     "weight by outer products, several images together",
     *(f"weight by dot products, {w}" for w in ("copied", "direct", "several passes of rows")),
     "weight, several images a chunk",
-    *(f"{d} by products, {field}" for d in ("forward", "input") for field in ("blocks", "splits")),
+    *(f"{d} by products, {field}" for d in ("forward", "input") for field in ("blocks", "gathered", "splits")),
     *(f"weight by products, {w} turned" for w in ("filters", "channels")),
     *(f"weight by products, {w}" for w in ("chunks", "splits", "halves", "images together", "several stretches")),
 }

@@ -42,51 +42,68 @@ cdef void product(real* y, Py_ssize_t y_row, const real* bias, const real* a, Py
 
 
 cdef void task(real* y, const real* x, const real* weight, const real* bias, const Geometry* g, Py_ssize_t blocks, Py_ssize_t splits,
-               Py_ssize_t index) noexcept nogil:
-    """One image, one group, one block of positions, one range of outputs."""
+               Py_ssize_t gathered, real* near, Py_ssize_t index) noexcept nogil:
+    """One image, one group, one block of positions, one range of outputs.
+
+    With `gathered` panels of positions at a time copied near, rows of y are written on from panel to panel: on large planes, where rows are
+    pages apart. Else each panel meets all filters while it is in the first-level cache.
+    """
     cdef Py_ssize_t L = lanes(y), split = index % splits, block = index // splits % blocks, group = index // splits // blocks % g.groups
     cdef Py_ssize_t n = index // splits // blocks // g.groups
     cdef Py_ssize_t tiles = (g.outputs + TILE - 1) // TILE, panels = (g.plane + 2 * L - 1) // (2 * L)
-    cdef Py_ssize_t q, p, k, m
+    cdef Py_ssize_t first = panels * block // blocks, last = panels * (block + 1) // blocks
+    cdef Py_ssize_t q, p, k, m, t, stop, start = 0, step = g.plane
     cdef int J
+    cdef const real* source
     y += (n * g.groups + group) * g.outputs * g.plane
     x += (n * g.groups + group) * g.terms * g.plane
     weight += group * g.outputs * g.terms
     if bias != NULL:
         bias += group * g.outputs
-    for q in range(panels * block // blocks, panels * (block + 1) // blocks):
-        p = q * 2 * L
-        J = 2
-        if p + 2 * L > g.plane:  # the last registers end with the plane: some positions are computed twice, to the same bits
-            J = 1 if p + L >= g.plane else 2
-            p = g.plane - J * L
+    source = near if gathered else x
+    while first < last:
+        stop = min(first + max(gathered, <Py_ssize_t> 1), last)
+        if gathered:
+            start = min(first * 2 * L, g.plane - 2 * L)
+            step = (stop - first) * 2 * L
+            for t in range(g.terms):
+                copy(near + t * step, x + t * g.plane + start, min(step, g.plane - start))
         for k in range(tiles * split // splits, tiles * (split + 1) // splits):
             m = g.outputs * k // tiles
-            product(y + m * g.plane + p, g.plane, bias + m if bias != NULL else NULL, weight + m * g.a_row, g.a_row, g.a_step, x + p, g.plane,
-                    g.terms, ZERO if bias == NULL else BIAS, <int> (g.outputs * (k + 1) // tiles - m), J)
+            for q in range(first, stop):
+                p = q * 2 * L
+                J = 2
+                if p + 2 * L > g.plane:  # the last registers end with the plane: some positions are computed twice, to the same bits
+                    J = 1 if p + L >= g.plane else 2
+                    p = g.plane - J * L
+                product(y + m * g.plane + p, g.plane, bias + m if bias != NULL else NULL, weight + m * g.a_row, g.a_row, g.a_step,
+                        source + p - start, step, g.terms, ZERO if bias == NULL else BIAS, <int> (g.outputs * (k + 1) // tiles - m), J)
+        first = stop
 
 
 cdef void run(real* y, const real* x, const real* weight, const real* bias, const Geometry* g, Py_ssize_t images, Py_ssize_t blocks, Py_ssize_t splits,
-              int threads) noexcept nogil:
-    cdef Py_ssize_t i
+              Py_ssize_t gathered, real* scratch, int threads) noexcept nogil:
+    cdef Py_ssize_t i, room = g.terms * gathered * 2 * lanes(y)
     for i in prange(images * g.groups * blocks * splits, num_threads=threads, schedule="dynamic"):
-        task(y, x, weight, bias, g, blocks, splits, i)
+        task(y, x, weight, bias, g, blocks, splits, gathered, scratch + threadid() * room, i)
 
 
-def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarray geometry, Py_ssize_t blocks, Py_ssize_t splits, int threads):
+def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarray geometry, cnp.ndarray scratch, Py_ssize_t blocks, Py_ssize_t splits,
+              Py_ssize_t gathered, int threads):
     """y from x and weight; a plane has at least two registers of positions."""
     cdef void* b = cnp.PyArray_DATA(bias) if bias is not None else NULL
     cdef bint single = cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT
     cdef void* yp = cnp.PyArray_DATA(y)
     cdef void* xp = cnp.PyArray_DATA(x)
     cdef void* wp = cnp.PyArray_DATA(weight)
+    cdef void* sp = cnp.PyArray_DATA(scratch)
     cdef Geometry* g = <Geometry*> cnp.PyArray_DATA(geometry)
     cdef Py_ssize_t images = cnp.PyArray_DIM(x, 0)
     with nogil:
         if single:
-            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, g, images, blocks, splits, threads)
+            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, g, images, blocks, splits, gathered, <float*> sp, threads)
         else:
-            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, g, images, blocks, splits, threads)
+            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, g, images, blocks, splits, gathered, <double*> sp, threads)
 
 
 # --- gradient to the weight ---------------------------------------------------------------------------------

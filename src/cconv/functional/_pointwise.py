@@ -16,6 +16,9 @@ from .._scratch import scratch
 from .._threads import threads_for
 from ._conv_plan import KEPT_PLANS, TAIL, Machine, Shape, chunks
 
+PAGE = 1024  # positions of a plane from which on its rows are pages apart
+FAR = 1 << 21  # numbers of x and y together that do not stay in a cache
+GATHERED = 1 << 16  # numbers that are copied side by side: within the second-level cache
 STRETCH = 512  # positions that are turned at a time: a panel of them stays in the second-level cache
 
 
@@ -47,6 +50,7 @@ class Correlation(NamedTuple):
 
     fields: np.ndarray
     blocks: int  # of positions
+    gathered: int  # panels of positions that are copied side by side first; 0: none
     splits: int  # of outputs
 
 
@@ -73,7 +77,10 @@ def correlation(shape: Shape, machine: Machine, input_gradient: bool, images: in
     # The last panel of a plane may overlap the one before: both in one block.
     blocks = max(1, min(panels // 2, -(-wanted // tasks)))
     splits = min(tiles, -(-wanted // (tasks * blocks)))
-    return Correlation(np.array(g, np.intp), blocks, splits)
+    gathered = 0
+    if plane >= PAGE and images * shape.groups * plane * (g.terms + g.outputs) > FAR:
+        gathered = min(max(1, GATHERED // (g.terms * 2 * machine.lanes)), -(-panels // blocks))
+    return Correlation(np.array(g, np.intp), blocks, gathered, splits)
 
 
 @lru_cache(KEPT_PLANS)
@@ -108,7 +115,11 @@ def correlate(shape: Shape, machine: Machine, input_gradient: bool, x, weight, b
     """Write y."""
     threads = threads_for(len(x) * shape.multiply_adds)
     plan = correlation(shape, machine, input_gradient, len(x), threads)
-    _dispatch.pointwise.correlate(y, x, weight, bias, plan.fields, plan.blocks, plan.splits, threads)
+    room = threads * int(plan.fields[1]) * plan.gathered * 2 * machine.lanes
+    work = scratch(room, x.dtype)
+    _dispatch.pointwise.correlate(
+        y, x, weight, bias, plan.fields, work, plan.blocks, plan.splits, plan.gathered, threads
+    )
 
 
 def write_weight_gradient(shape: Shape, machine: Machine, grad_y, x, grad_weight) -> None:
