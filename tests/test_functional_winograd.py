@@ -32,6 +32,9 @@ CASES = {
     "depthwise": ((2, 5, 8, 9), (5, 1, 3, 3), {"padding": 1, "groups": 5}),
     "a row of several strips": ((1, 3, 2, 130), (4, 3, 3, 3), {"padding": 1}),
     "several blocks": ((9, 17, 33, 31), (20, 17, 3, 3), {"padding": 1}),
+    "several chunks of blocks": ((16, 7, 30, 31), (20, 7, 3, 3), {"padding": 1}),
+    "several chunks of several blocks": ((30, 2, 61, 45), (3, 2, 3, 3), {"padding": 1}),
+    "several blocks of one sum": ((3, 60, 40, 41), (140, 60, 3, 3), {"padding": 1}),
     "several slabs of channels": ((2, 200, 9, 9), (40, 200, 3, 3), {"padding": 1}),
     "several slabs, several blocks": ((9, 160, 21, 5), (17, 160, 3, 3), {"padding": 1}),
     "several panels of outputs": ((2, 33, 8, 8), (100, 33, 3, 3), {"padding": 1}),
@@ -174,9 +177,14 @@ def test_the_cases_reach_every_path(isa):
                 reached |= {f"packed first: {plan.pack_first}", f"splits: {plan.splits > 1}", f"pieces: {g.pieces > 1}"}
                 reached.add(f"several slabs, packed first: {plan.pack_first}" if g.channels > g.slab else "one slab")
                 reached.add("a block of several strips" if g.room > g.widest else "a block of one strip")
-        g = _winograd.Geometry(*_winograd.weight_gradient(layer, _winograd._lanes(np.dtype("f4")), 4, x[0]).fields)
-        reached.add(f"weight, several blocks: {g.blocks > 1}")
-    either = ("packed first", "splits", "pieces", "several slabs, packed first", "weight, several blocks")
+        plan = _winograd.weight_gradient(layer, _winograd._lanes(np.dtype("f4")), 4, x[0])
+        g = _winograd.Geometry(*plan.fields)
+        if plan.chunks:
+            reached.add(f"weight in chunks, several blocks each: {g.blocks > plan.chunks}")
+        else:
+            reached.add(f"weight, several blocks: {g.blocks > 1}")
+    either = ("packed first", "splits", "pieces", "several slabs, packed first")
+    either += "weight, several blocks", "weight in chunks, several blocks each"
     want = {f"{what}: {value}" for what in either for value in (True, False)}
     assert want | {"one slab", "a block of several strips", "a block of one strip"} == reached
 

@@ -380,13 +380,19 @@ cdef void add_products(real* u, const real* v, const real* z, const Geometry* g,
             outer_row(u + (c + i) * wide, wide, v + c * g.room + i, z, xo, wo, tiles, <int> (rows * (k + 1) // pieces - i), J, fresh)
 
 
-cdef bint put_taps(real* grad_weight, const real* u, const Geometry* g, Py_ssize_t index) noexcept nogil:
-    """Taps of one panel of filters and TERMS channels; whether one is not finite."""
+cdef bint put_taps(real* grad_weight, real* u, const Geometry* g, Py_ssize_t chunks, Py_ssize_t index) noexcept nogil:
+    """Taps of one panel of filters and TERMS channels, the chunks' sums added in order; whether one is not finite."""
     cdef real lines[9 * TERMS * 32]
     cdef Py_ssize_t L = lanes(u), C = g.channels, K = g.outputs, Kp = padded(u, K), groups = (C + TERMS - 1) // TERMS
-    cdef Py_ssize_t m0 = index // groups * 2 * L, c = index % groups * TERMS, wide = min(2 * L, Kp - m0), n = min(<Py_ssize_t> TERMS, C - c), i, r
+    cdef Py_ssize_t m0 = index // groups * 2 * L, c = index % groups * TERMS, wide = min(2 * L, Kp - m0), n = min(<Py_ssize_t> TERMS, C - c), i, r, p
     cdef bint bad = False
+    cdef const real* part
     u += m0 * C + c * wide
+    for i in range(1, chunks):
+        part = u + i * POINTS * C * Kp
+        for p in range(POINTS):
+            for r in range(n * wide):
+                u[p * Kp * C + r] += part[p * Kp * C + r]
     for i in range(n):
         for r in range(wide // L):
             if real is float:
@@ -395,6 +401,39 @@ cdef bint put_taps(real* grad_weight, const real* u, const Geometry* g, Py_ssize
                 bad |= filter_taps(<v64*> (lines + 9 * i * wide + r * L), wide, <v64*> (u + i * wide + r * L), Kp * C)
     transpose(lines, wide, 9 * n, min(wide, K - m0), grad_weight + (m0 * C + c) * 9, 9 * C)
     return bad
+
+
+cdef void weight_task(real* u, const real* grad_y, const real* x, const Geometry* g, Py_ssize_t group, Py_ssize_t strips, Py_ssize_t chunks,
+                      real* scratch, Py_ssize_t chunk) noexcept nogil:
+    """u of one chunk of blocks, which a thread takes through both stages alone."""
+    cdef Py_ssize_t L = lanes(u), Cp = padded(u, g.channels), Kp = padded(u, g.outputs), panels = (Kp + 2 * L - 1) // (2 * L)
+    cdef Py_ssize_t registers = (Cp + Kp) // L, first = g.blocks * chunk // chunks, block, s0, s1, i, tiles
+    cdef real* v = scratch
+    cdef real* z = v + POINTS * Cp * g.room
+    cdef real* lines = z + POINTS * Kp * g.room
+    u += chunk * POINTS * g.channels * Kp
+    for block in range(first, g.blocks * (chunk + 1) // chunks):
+        s0 = strips * block // g.blocks
+        s1 = strips * (block + 1) // g.blocks
+        tiles = 0
+        for i in range(s0, s1):
+            tiles += strip_at(g, i).tiles
+        for i in range((s1 - s0) * registers):
+            load_tiles(v, z, grad_y, x, g, group, s0, s0 + i // registers, i % registers * L, lines)
+        for i in range(POINTS * panels):
+            add_products(u, v, z, g, tiles, block == first, i)
+
+
+cdef void run_chunks(real* grad_weight, const real* grad_y, const real* x, const Geometry* g, unsigned char* bad, real* scratch, Py_ssize_t per_thread,
+                     Py_ssize_t images, Py_ssize_t chunks, int threads) noexcept nogil:
+    cdef Py_ssize_t C = g.channels, Kp = padded(x, g.outputs), panels = (Kp + 2 * lanes(x) - 1) // (2 * lanes(x)), group, i
+    cdef real* buffers = scratch + chunks * POINTS * C * Kp
+    for group in range(g.groups):
+        for i in prange(chunks, num_threads=threads, schedule="dynamic"):
+            weight_task(scratch, grad_y, x, g, group, images * g.tiles_h * g.pieces, chunks, buffers + threadid() * per_thread, i)
+        for i in prange(panels * ((C + TERMS - 1) // TERMS), num_threads=threads, schedule="dynamic"):
+            if put_taps(grad_weight + group * g.outputs * C * 9, scratch, g, chunks, i):
+                bad[0] = 1
 
 
 cdef void run_weight(real* grad_weight, const real* grad_y, const real* x, const Geometry* g, unsigned char* bad, real* scratch, Py_ssize_t per_thread,
@@ -419,13 +458,16 @@ cdef void run_weight(real* grad_weight, const real* grad_y, const real* x, const
                 for i in prange(POINTS * panels, schedule="dynamic"):
                     add_products(u, v, z, g, tiles, s0 == 0, i)
             for i in prange(panels * ((C + TERMS - 1) // TERMS), schedule="dynamic"):
-                if put_taps(grad_weight + group * K * C * 9, u, g, i):
+                if put_taps(grad_weight + group * K * C * 9, u, g, 1, i):
                     bad[0] = 1
 
 
 def weight(cnp.ndarray grad_weight, cnp.ndarray grad_y, cnp.ndarray x, cnp.ndarray geometry, cnp.ndarray bad, cnp.ndarray scratch,
-           Py_ssize_t per_thread, int threads):
-    """grad_weight, written; bad[0] becomes 1 where a result is not finite."""
+           Py_ssize_t per_thread, Py_ssize_t chunks, int threads):
+    """grad_weight, written; bad[0] becomes 1 where a result is not finite.
+
+    The sums of `chunks` chunks are added in order; 0: all threads share one, and each block.
+    """
     cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
     cdef void* wp = cnp.PyArray_DATA(grad_weight)
     cdef void* yp = cnp.PyArray_DATA(grad_y)
@@ -435,7 +477,11 @@ def weight(cnp.ndarray grad_weight, cnp.ndarray grad_y, cnp.ndarray x, cnp.ndarr
     cdef Geometry* g = <Geometry*> cnp.PyArray_DATA(geometry)
     cdef Py_ssize_t images = cnp.PyArray_DIM(x, 0)
     with nogil:
-        if single:
+        if chunks and single:
+            run_chunks(<float*> wp, <float*> yp, <float*> xp, g, fp, <float*> sp, per_thread, images, chunks, threads)
+        elif chunks:
+            run_chunks(<double*> wp, <double*> yp, <double*> xp, g, fp, <double*> sp, per_thread, images, chunks, threads)
+        elif single:
             run_weight(<float*> wp, <float*> yp, <float*> xp, g, fp, <float*> sp, per_thread, images, threads)
         else:
             run_weight(<double*> wp, <double*> yp, <double*> xp, g, fp, <double*> sp, per_thread, images, threads)

@@ -21,7 +21,7 @@ SIDE = 4  # outputs of a tile, in each direction
 
 STRIP = 14  # most tiles of a strip: a register of channels of it stays in the first-level cache
 BLOCK_BYTES = 3 << 18  # of V, of a block of tiles; but ...
-FEWEST, MOST = 28, 112  # ... no fewer and no more tiles
+FEWEST, MOST = 56, 112  # ... no fewer and no more tiles
 SLAB = 64  # channels whose filters are transformed together for a block: in the second-level cache
 PACKED_BYTES = 40 << 20  # filters are transformed once for all blocks if they take no more
 
@@ -64,7 +64,8 @@ class WeightGradient(NamedTuple):
     """Plan of the kernel's `weight`."""
 
     fields: np.ndarray
-    shared: int  # numbers of sums and of transformed tiles
+    chunks: int  # of blocks whose sums are kept apart, then added in order; 0: threads share all
+    shared: int  # numbers of sums and, where they are shared, of transformed tiles
     per_thread: int
 
 
@@ -120,15 +121,28 @@ def weight_gradient(shape: Shape, lanes: int, itemsize: int, images: int) -> Wei
     g = _geometry(shape, False)
     channels, outputs = _padded(g.channels, lanes), _padded(g.outputs, lanes)
     strips = images * g.tiles_h * g.pieces
+    lines = 6 * (4 * g.widest + 2) * lanes
+    # The sum's order: by the shape and the batch alone, so not by padded sizes.
+    chunks = min(CHUNKS, CHUNK_SUMS // (POINTS * g.channels * g.outputs), strips * g.tiles_w // g.pieces // CHUNK_TILES)
+    if chunks >= 4:
+        chunks = 1 << chunks.bit_length() - 1  # a power of two: threads then get equal shares
+        blocks = -(-strips // max(1, CHUNK_BLOCK // g.widest))
+        blocks = chunks * -(-blocks // chunks)
+        g = g._replace(blocks=blocks, room=-(-strips // blocks) * g.widest, slab=lanes)
+        per_thread = POINTS * g.room * (channels + outputs) + lines
+        sums = chunks * POINTS * g.channels * outputs
+        return WeightGradient(np.array(g, np.intp), chunks, sums, _padded(per_thread + TAIL, 16))
     most = _dispatch.winograd.constants()[3]
     room = max(128, min(most, GRADIENT_BYTES // (POINTS * (channels + outputs) * itemsize)))
     blocks = -(-strips // max(1, room // g.widest))
     g = g._replace(blocks=blocks, room=-(-strips // blocks) * g.widest, slab=lanes)
     shared = POINTS * (g.channels * outputs + g.room * (channels + outputs))
-    return WeightGradient(np.array(g, np.intp), shared, _padded(6 * (4 * g.widest + 2) * lanes + TAIL, 16))
+    return WeightGradient(np.array(g, np.intp), 0, shared, _padded(lines + TAIL, 16))
 
 
 GRADIENT_BYTES = 4 << 20  # of transformed tiles, of x and of grad_y, that threads work on together
+CHUNKS, CHUNK_SUMS = 16, 1 << 20  # most chunks, most numbers of their sums together
+CHUNK_TILES, CHUNK_BLOCK = 56, 112  # fewest tiles of a chunk, most of a block of one
 
 
 def _lanes(dtype: np.dtype) -> int:
@@ -153,5 +167,5 @@ def write_weight_gradient(shape: Shape, grad_y, x, grad_weight) -> bool:
     plan = weight_gradient(shape, _lanes(x.dtype), x.itemsize, len(x))
     bad = np.zeros(1, np.uint8)
     work = scratch(plan.shared + threads * plan.per_thread, x.dtype)
-    _dispatch.winograd.weight(grad_weight, grad_y, x, plan.fields, bad, work, plan.per_thread, threads)
+    _dispatch.winograd.weight(grad_weight, grad_y, x, plan.fields, bad, work, plan.per_thread, plan.chunks, threads)
     return not bad[0]
