@@ -146,8 +146,26 @@ def measure(case: Case, peer: Peer, rounds: int) -> list[dict]:
         if theirs / ours < 0.9:  # once more before it is believed
             ours, theirs = turns(call, peer, rounds, 0.02)
         rows.append({"layer": case.name, "pass": name, "ms": 1e3 * ours, "peer_ms": 1e3 * theirs,
-                     "gflops": operations / ours / 1e9, "ratio": theirs / ours})  # fmt: skip
+                     "gflops": operations / ours / 1e9, "ratio": theirs / ours, "case": case._asdict()})  # fmt: skip
     return rows
+
+
+def kind(row: dict) -> tuple:
+    """Kernel, stride, dilation, groups."""
+    case = row["case"]
+    return case["kernel"][0], case["stride"], case["dilation"], case["groups"]
+
+
+# Rows that share what limits them, over all suites.
+KINDS = {
+    "3x3 of stride 1, 64 channels and more, batch 8 and more": lambda row: (
+        kind(row) == (3, 1, 1, 1)
+        and min(row["case"]["channels"], row["case"]["filters"]) >= 64
+        and row["case"]["batch"] >= 8
+    ),
+    "3x3 of resnet50": lambda row: row["suite"] == "resnet50" and kind(row)[0] == 3,
+    "1x1 of resnet50": lambda row: row["suite"] == "resnet50" and kind(row)[0] == 1,
+}
 
 
 def peak(peer: Peer) -> dict[str, float]:
@@ -193,6 +211,12 @@ def main() -> None:
             means.append(f"{statistics.geometric_mean(r['ratio'] for r in part):.2f}" if part else "-")
         least = min(row["ratio"] for row in own)
         print(f"{suite:10} {len(own):5} {means[0]:>6} {means[1]:>11} {means[2]:>10} {least:6.2f}")
+    for name, fits in KINDS.items():
+        own = [row for row in rows if fits(row)]
+        if own:
+            mean, most = statistics.geometric_mean(row["ratio"] for row in own), max(row["gflops"] for row in own)
+            least = min(row["ratio"] for row in own)
+            print(f"{name}: {len(own)} rows, mean {mean:.2f}, least {least:.2f}, fastest {most:.0f} GFLOP/s")
     if options.json:
         with open(options.json, "w") as file:
             json.dump({"machine": about, "peak": limit, "rows": rows}, file, indent=1)
