@@ -297,7 +297,7 @@ def test_divergence_is_silent_and_not_hidden():
         (lambda p: optim.SGD({p}, 1), TypeError, "SGD: parameters is a set, which has no order"),
         (lambda p: optim.clip_grad_norm([p], 0), ValueError, "clip_grad_norm: max_norm must be more than 0, got 0"),
         (lambda p: optim.CosineAnnealingLR(optim.SGD([p], 1), 0), ValueError, "T_max must be at least 1, got 0"),
-        (lambda p: optim.CosineAnnealingLR(p, 10), TypeError, "CosineAnnealingLR: optimizer must have a learning rate"),
+        (lambda p: optim.CosineAnnealingLR(p, 10), TypeError, "CosineAnnealingLR: optimizer must be an Optimizer"),
     ],
 )
 def test_bad_arguments(make, error, message):
@@ -439,7 +439,7 @@ def test_cosine_by_hand_and_resumed():
     cosine.step()
     other.step()
     assert other.optimizer.lr == sgd.lr
-    with pytest.raises(ValueError, match="'base_lr' is missing"):
+    with pytest.raises(ValueError, match="'base_lrs' is missing"):
         other.load_state_dict({"last_epoch": 3})
 
 

@@ -4,15 +4,37 @@ from .adam import Adam, AdamW
 from .clipping import clip_grad_norm
 from .optimizer import Optimizer
 from .rmsprop import RMSprop
-from .schedule import CosineAnnealingLR
+from .schedule import (
+    ChainedScheduler,
+    CosineAnnealingLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiStepLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    Schedule,
+    SequentialLR,
+    StepLR,
+)
 from .sgd import SGD
 
 __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "ChainedScheduler",
     "CosineAnnealingLR",
+    "ExponentialLR",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "OneCycleLR",
     "Optimizer",
     "RMSprop",
+    "ReduceLROnPlateau",
+    "Schedule",
+    "SequentialLR",
+    "StepLR",
     "clip_grad_norm",
 ]
