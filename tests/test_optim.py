@@ -295,6 +295,12 @@ def test_divergence_is_silent_and_not_hidden():
             "SGD: a group has the option 'decay', known are lr, momentum",
         ),
         (lambda p: optim.SGD({p}, 1), TypeError, "SGD: parameters is a set, which has no order"),
+        (
+            lambda p: optim.clip_grad_value([p], -1),
+            ValueError,
+            "clip_grad_value: clip_value must be at least 0, got -1",
+        ),
+        (lambda p: optim.clip_grad_norm([p], 1, 0), ValueError, "clip_grad_norm: norm_type must be more than 0, got 0"),
         (lambda p: optim.clip_grad_norm([p], 0), ValueError, "clip_grad_norm: max_norm must be more than 0, got 0"),
         (lambda p: optim.CosineAnnealingLR(optim.SGD([p], 1), 0), ValueError, "T_max must be at least 1, got 0"),
         (lambda p: optim.CosineAnnealingLR(p, 10), TypeError, "CosineAnnealingLR: optimizer must be an Optimizer"),
@@ -464,18 +470,38 @@ def test_clipping_passes_over_frozen_parameters():
 @pytest.mark.torch
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("max_norm", [0.1, 5.0, 1e4])
-def test_clipping_equals_pytorch(dtype, max_norm):
+@pytest.mark.parametrize("norm_type", [2.0, 1, 3.5, np.inf, "inf"])
+def test_clipping_equals_pytorch(dtype, max_norm, norm_type):
     torch = pytest.importorskip("torch")
     ours = _parameters(dtype)
     theirs = [torch.zeros(p.value.shape, dtype=torch.from_numpy(p.value).dtype) for p in ours]
     for p, t, g in zip(ours, theirs, _gradients(dtype, 0), strict=True):
         p.grad[...] = g
         t.grad = torch.tensor(g)
-    norm, expected = optim.clip_grad_norm(ours, max_norm), float(torch.nn.utils.clip_grad_norm_(theirs, max_norm))
+    if norm_type in (np.inf, "inf"):
+        theirs = [t for t in theirs if t.numel()]  # of which PyTorch takes no maximum
+    norm = optim.clip_grad_norm(ours, max_norm, norm_type)
+    expected = float(torch.nn.utils.clip_grad_norm_(theirs, max_norm, float(norm_type)))
     assert abs(norm - expected) <= 1e-6 * expected
-    for p, t in zip(ours, theirs, strict=True):
+    for p, t in zip([p for p in ours if p.grad.size], [t for t in theirs if t.numel()], strict=True):
         assert p.grad.dtype == dtype
         assert np.allclose(p.grad, t.grad.numpy(), rtol=1e-6, atol=0)
+
+
+def test_clipping_by_value():
+    a, b = Parameter(np.zeros((2, 2))), Parameter(np.zeros(2))
+    a.grad[...], b.grad[...] = [[3.0, -4.0], [np.inf, np.nan]], 9.0
+    b.trainable = False
+    optim.clip_grad_value([a, b], 3.5)
+    assert np.array_equal(a.grad, [[3.0, -3.5], [3.5, np.nan]], equal_nan=True) and b.grad.tolist() == [9.0, 9.0]
+
+
+def test_a_norm_that_is_not_finite_may_be_an_error():
+    p = Parameter(np.zeros(2))
+    p.grad[...] = [np.inf, 1]
+    with pytest.raises(RuntimeError, match="clip_grad_norm: the norm of the gradients is inf"):
+        optim.clip_grad_norm([p], 1, error_if_nonfinite=True)
+    assert p.grad.tolist() == [np.inf, 1]
 
 
 def test_clipping_large_and_non_finite_gradients():

@@ -1,7 +1,8 @@
 """Optimisers, learning-rate schedules, clipping of gradients, averaging of weights. Their numbers are PyTorch's."""
 
 from .adam import Adam, AdamW
-from .clipping import clip_grad_norm
+from .averaging import EMA
+from .clipping import clip_grad_norm, clip_grad_value
 from .optimizer import Optimizer
 from .rmsprop import RMSprop
 from .schedule import (
@@ -20,6 +21,7 @@ from .schedule import (
 from .sgd import SGD
 
 __all__ = [
+    "EMA",
     "SGD",
     "Adam",
     "AdamW",
@@ -37,4 +39,5 @@ __all__ = [
     "SequentialLR",
     "StepLR",
     "clip_grad_norm",
+    "clip_grad_value",
 ]
