@@ -198,13 +198,40 @@ def _activation_backward(name):
 def _loss(name):
     def draw_call(draw):
         x = draw.normal(draw.of(2, 5), draw.of(2, 10, 35), *draw.of((), (3,), (4, 5)))
-        if name == "cross_entropy":
-            labels = draw.rng.integers(x.shape[1], size=(len(x), *x.shape[2:]))
-            target = draw.of(labels, F.softmax(draw.normal(*x.shape)))
+        of_labels = name in ("cross_entropy", "nll_loss")
+        arrays, options = {}, {"reduction": "none"}
+        if of_labels:
+            first, classes, positions = "logits", x.shape[1], (len(x), *x.shape[2:])
+            target = draw.rng.integers(classes, size=positions)
+            kind = draw.of("plain", "plain", "ignored", "smoothed", "soft")
+            if name == "nll_loss":
+                first, x = "x", F.log_softmax(x)
+            elif kind == "soft":
+                target = F.softmax(draw.normal(*x.shape))
+            if name == "cross_entropy" and kind in ("smoothed", "soft"):
+                options["label_smoothing"] = draw.of(0.0, 0.1)
+            if kind == "ignored":
+                options["ignore_index"] = draw.of(0, -100)
+                target = np.where(draw.rng.random(positions) < 0.4, options["ignore_index"], target)
+            if kind != "plain" and draw.of(True, False):
+                arrays["weight"] = np.exp(draw.normal(classes))
+            if draw.of(True, False, False):
+                arrays["sample_weight"] = draw.rng.random(positions).astype(draw.dtype)
         else:
-            target = draw.rng.random(x.shape).astype(draw.dtype)
-        first = "logits" if name == "cross_entropy" else "x"
-        return Call(name, {first: x, "target": target}, {"reduction": "none"}, (first, "target"))
+            first, target = "x", draw.rng.random(x.shape).astype(draw.dtype)
+            if name.startswith("binary"):
+                if draw.of(True, False):
+                    arrays["weight"] = np.exp(draw.normal(*x.shape[1:]))
+                if name == "binary_cross_entropy":
+                    x = F.sigmoid(x)
+                elif draw.of(True, False):
+                    arrays["pos_weight"] = np.exp(draw.normal(x.shape[1], *[1] * (x.ndim - 2)))
+            if name == "huber_loss":
+                options["delta"] = draw.of(1.0, 0.3)
+            if name == "smooth_l1_loss":
+                options["beta"] = draw.of(1.0, 0.3, 0.0)
+        images = (first, "target", "sample_weight") if "sample_weight" in arrays else (first, "target")
+        return Call(name, {first: x, "target": target, **arrays}, options, images)
 
     return draw_call
 
@@ -215,7 +242,7 @@ def _loss_backward(name):
         reduction = draw.of("mean", "sum", "none")
         if reduction == "none":
             return Call(f"{name}_backward", {"grad_loss": draw.normal(*call()[0].shape), **call.arrays}, call.options)
-        return Call(f"{name}_backward", call.arrays, {"grad_loss": 1.5, "reduction": reduction})
+        return Call(f"{name}_backward", call.arrays, {**call.options, "grad_loss": 1.5, "reduction": reduction})
 
     return draw_call
 
@@ -231,7 +258,17 @@ DRAWS: dict[str, Callable[[Draw], Call]] = {
 for activation in ACTIVATIONS:
     DRAWS[activation] = _activation(activation)
     DRAWS[f"{activation}_backward"] = _activation_backward(activation)
-for loss in ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits"):
+LOSSES = {
+    "cross_entropy": "logits",
+    "nll_loss": "x",
+    "mse_loss": "x",
+    "l1_loss": "x",
+    "huber_loss": "x",
+    "smooth_l1_loss": "x",
+    "binary_cross_entropy": "x",
+    "binary_cross_entropy_with_logits": "x",
+}
+for loss in LOSSES:
     DRAWS[loss] = _loss(loss)
     DRAWS[f"{loss}_backward"] = _loss_backward(loss)
 

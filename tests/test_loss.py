@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from cconv import functional as F
 from cconv import gradcheck, nn
 
 LOGITS = np.random.default_rng(0).normal(size=(5, 4))
@@ -23,26 +24,55 @@ CASES = {
     ),
     "mse": (nn.MSELoss, LOGITS, SOFT),
     "bce": (nn.BCEWithLogitsLoss, LOGITS, SOFT),
+    "l1": (nn.L1Loss, LOGITS, SOFT),
+    "huber": (nn.HuberLoss, LOGITS, SOFT),
+    "smooth_l1": (nn.SmoothL1Loss, LOGITS, SOFT),
+    "nll": (nn.NLLLoss, F.log_softmax(LOGITS), LABELS),
+    "probabilities": (nn.BCELoss, F.sigmoid(LOGITS), SOFT),
 }
+WEIGHT = np.array([0.5, 2.0, 1.0, 0.25])
+OPTIONS = {
+    "labels": [
+        {"weight": WEIGHT},
+        {"ignore_index": 1},
+        {"label_smoothing": 0.2},
+        {"weight": WEIGHT, "ignore_index": 3, "label_smoothing": 0.1},
+    ],
+    "soft": [{"weight": WEIGHT}, {"label_smoothing": 0.2}, {"weight": WEIGHT, "label_smoothing": 1.0}],
+    "nll": [{"weight": WEIGHT}, {"ignore_index": 1}, {"weight": WEIGHT, "ignore_index": 3}],
+    "huber": [{"delta": 0.4}],
+    "smooth_l1": [{"beta": 0.4}, {"beta": 0.0}],
+    "probabilities": [{"weight": WEIGHT}],
+    "bce": [{"weight": WEIGHT}, {"pos_weight": WEIGHT}, {"weight": WEIGHT[:1], "pos_weight": np.full((5, 1), 3.0)}],
+}
+WITH_OPTIONS = [(case, options) for case, several in OPTIONS.items() for options in several]
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("case", CASES)
 def test_gradients(case, reduction):
     kind, logits, target = CASES[case]
-    report = gradcheck(kind(reduction), logits, target)
+    report = gradcheck(kind(reduction=reduction), logits, target)
+    assert report, str(report)
+
+
+@pytest.mark.parametrize(("case", "options"), WITH_OPTIONS)
+def test_gradients_with_options(case, options):
+    kind, logits, target = CASES[case]
+    report = gradcheck(kind(**options), logits, target)
     assert report, str(report)
 
 
 @pytest.mark.torch
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("case", CASES)
-def test_agrees_with_torch(case, reduction):
+@pytest.mark.parametrize(("case", "options"), [(case, {}) for case in CASES] + WITH_OPTIONS)
+def test_agrees_with_torch(case, options, reduction):
     torch = pytest.importorskip("torch")
     kind, logits, target = CASES[case]
-    loss, backward = kind(reduction).forward(logits, target)
+    loss, backward = kind(**options, reduction=reduction).forward(logits, target)
     peer_logits = torch.tensor(logits, requires_grad=True)
-    peer_loss = getattr(torch.nn, kind.__name__)(reduction=reduction)(peer_logits, torch.tensor(target))
+    options = {name: torch.tensor(o) if isinstance(o, np.ndarray) else o for name, o in options.items()}
+    peer_loss = getattr(torch.nn, kind.__name__)(**options, reduction=reduction)(peer_logits, torch.tensor(target))
     peer_loss.sum().backward()
     np.testing.assert_allclose(loss, peer_loss.detach().numpy(), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(backward(), peer_logits.grad.numpy(), rtol=1e-12, atol=1e-15)
@@ -71,6 +101,43 @@ def test_a_closure_runs_once_and_scales(case):
         np.testing.assert_allclose(backward(scale), 2 * grad, rtol=1e-15)
 
 
+@pytest.mark.parametrize("kind", [nn.CrossEntropyLoss, nn.NLLLoss])
+def test_sample_weights_count_an_example_so_often(kind):
+    """A whole weight is that many copies of the example, in the mean as in the sum."""
+    logits, counts = F.log_softmax(LOGITS), np.array([2, 0, 1, 3, 1])
+    again = np.repeat(np.arange(5), counts)
+    for options in ({}, {"weight": WEIGHT}, {"ignore_index": 1}, {"reduction": "sum"}):
+        criterion = kind(**options)
+        loss, backward = criterion.forward(logits, LABELS, sample_weight=counts)
+        expected, expected_backward = criterion.forward(logits[again], LABELS[again])
+        assert loss == pytest.approx(expected, rel=1e-14)
+        grad = np.zeros_like(logits)
+        np.add.at(grad, again, expected_backward())
+        np.testing.assert_allclose(backward(), grad, rtol=1e-13, atol=1e-16)
+        assert criterion(logits, LABELS, sample_weight=counts) == loss
+    loss = nn.CrossEntropyLoss()(LOGITS, SOFT, sample_weight=counts)
+    assert loss == pytest.approx(nn.CrossEntropyLoss()(LOGITS[again], SOFT[again]), rel=1e-14)
+
+
+def test_a_mean_over_nothing_is_nan_and_goes_back():
+    for options in ({}, {"weight": WEIGHT}, {"label_smoothing": 0.1}):
+        loss, backward = nn.CrossEntropyLoss(**options).forward(LOGITS, np.full(5, -100))
+        assert np.isnan(loss) and not backward().any()
+    loss, backward = nn.NLLLoss().forward(LOGITS, np.full(5, -100))
+    assert np.isnan(loss) and not backward().any()
+
+
+def test_a_weight_is_a_copy_in_the_logits_type():
+    weight = [1, 2, 3, 4]
+    criterion = nn.CrossEntropyLoss(weight)
+    assert criterion(LOGITS.astype(np.float32), LABELS).dtype == np.float32
+    array = WEIGHT.copy()
+    criterion = nn.BCEWithLogitsLoss(pos_weight=array)
+    expected = criterion(LOGITS, SOFT)
+    array[:] = 0
+    assert criterion(LOGITS, SOFT) == expected
+
+
 def test_uniform_logits_cost_the_logarithm_of_the_classes():
     assert nn.CrossEntropyLoss()(np.zeros((3, 10)), [1, 2, 3]) == pytest.approx(math.log(10), rel=1e-15)
     assert nn.BCEWithLogitsLoss()(np.zeros((3, 1)), np.ones((3, 1))) == pytest.approx(math.log(2), rel=1e-15)
@@ -93,6 +160,17 @@ def test_integer_targets_of_elementwise_losses_are_numbers():
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
+        (lambda: nn.HuberLoss(delta=0), ValueError, "HuberLoss: delta must be more than 0, got 0"),
+        (lambda: nn.SmoothL1Loss(beta=-1), ValueError, "SmoothL1Loss: beta must be at least 0, got -1"),
+        (lambda: nn.CrossEntropyLoss(label_smoothing=1.5), ValueError, "label_smoothing must be at most 1, got 1.5"),
+        (lambda: nn.CrossEntropyLoss("sum"), TypeError, "CrossEntropyLoss: weight has dtype <U3"),
+        (lambda: nn.NLLLoss(ignore_index=1.5), TypeError, "NLLLoss: ignore_index must be an integer, got 1.5"),
+        (lambda: nn.NLLLoss()(LOGITS, ONE_HOT), ValueError, r"target has shape \(5, 4\), expected labels \(5,\) for x"),
+        (
+            lambda: nn.BCELoss()(LOGITS, SOFT),
+            ValueError,
+            "x must lie in 0..1, got .*: binary_cross_entropy_with_logits",
+        ),
         (lambda: nn.MSELoss("average"), ValueError, "MSELoss: reduction must be one of 'mean', 'sum', 'none'"),
         (lambda: nn.CrossEntropyLoss()(LOGITS, [0, 4, 1, 1, 2]), ValueError, "label 4 at index 1, expected 0..3"),
         (lambda: nn.CrossEntropyLoss()(LOGITS, [0, -1, 1, 1, 2]), ValueError, "label -1 at index 1, expected 0..3"),
@@ -112,4 +190,10 @@ def test_errors(call, kind, message):
 
 def test_repr():
     assert repr(nn.MSELoss()) == "MSELoss()"
-    assert repr(nn.CrossEntropyLoss("sum")) == "CrossEntropyLoss(reduction='sum')"
+    assert repr(nn.CrossEntropyLoss(reduction="sum")) == "CrossEntropyLoss(reduction='sum')"
+    assert repr(nn.CrossEntropyLoss(WEIGHT, 0, label_smoothing=0.1)) == (
+        "CrossEntropyLoss(weight=<4 classes>, ignore_index=0, label_smoothing=0.1)"
+    )
+    assert repr(nn.HuberLoss(delta=2)) == "HuberLoss(delta=2.0)"
+    assert repr(nn.SmoothL1Loss("sum", 0.5)) == "SmoothL1Loss(beta=0.5, reduction='sum')"
+    assert repr(nn.BCEWithLogitsLoss(pos_weight=WEIGHT)) == "BCEWithLogitsLoss(pos_weight=<(4,)>)"

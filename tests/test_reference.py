@@ -285,8 +285,8 @@ class TestLosses:
 
     def test_cross_entropy_of_labels(self):
         labels = np.array([2, 0])
-        assert_allclose(R.cross_entropy(self.LOGITS, labels, "none"), self.LOSSES)
-        assert_allclose(R.cross_entropy(self.LOGITS, labels, "sum"), sum(self.LOSSES))
+        assert_allclose(R.cross_entropy(self.LOGITS, labels, reduction="none"), self.LOSSES)
+        assert_allclose(R.cross_entropy(self.LOGITS, labels, reduction="sum"), sum(self.LOSSES))
         assert_allclose(R.cross_entropy(self.LOGITS, labels), sum(self.LOSSES) / 2)
         grad = R.cross_entropy_backward(16.0, self.LOGITS, labels)
         assert_allclose(grad, [[1, 2, -3], [-4, 3, 1]], rtol=1e-14)
@@ -294,7 +294,7 @@ class TestLosses:
     @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint64, ">i4"])
     def test_labels_of_any_integer_type(self, dtype):
         labels = np.array([2, 0], dtype)
-        assert_allclose(R.cross_entropy(self.LOGITS, labels, "none"), self.LOSSES)
+        assert_allclose(R.cross_entropy(self.LOGITS, labels, reduction="none"), self.LOSSES)
 
     @pytest.mark.parametrize("dtype", [np.float64, np.int64, bool])
     @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -302,12 +302,14 @@ class TestLosses:
         logits, labels = rng.normal(size=(4, 3, 2)), rng.integers(0, 3, (4, 2))
         one_hot = np.moveaxis(np.eye(3, dtype=dtype)[labels], 2, 1)
         assert_allclose(
-            R.cross_entropy(logits, one_hot, reduction), R.cross_entropy(logits, labels, reduction), rtol=1e-14
+            R.cross_entropy(logits, one_hot, reduction=reduction),
+            R.cross_entropy(logits, labels, reduction=reduction),
+            rtol=1e-14,
         )
         grad_loss = rng.normal(size=(4, 2)) if reduction == "none" else 3
         assert_allclose(
-            R.cross_entropy_backward(grad_loss, logits, one_hot, reduction),
-            R.cross_entropy_backward(grad_loss, logits, labels, reduction),
+            R.cross_entropy_backward(grad_loss, logits, one_hot, reduction=reduction),
+            R.cross_entropy_backward(grad_loss, logits, labels, reduction=reduction),
             rtol=1e-14,
         )
 
@@ -318,31 +320,33 @@ class TestLosses:
 
     def test_cross_entropy_far_out(self):
         logits = np.array([[1e4, -1e4], [1e4, -1e4], [0.0, -INF]])
-        assert_array_equal(R.cross_entropy(logits, np.array([0, 1, 0]), "none"), [0, 2e4, 0])
-        assert_array_equal(R.cross_entropy(logits, np.array([0, 1, 1]), "none"), [0, 2e4, INF])
+        assert_array_equal(R.cross_entropy(logits, np.array([0, 1, 0]), reduction="none"), [0, 2e4, 0])
+        assert_array_equal(R.cross_entropy(logits, np.array([0, 1, 1]), reduction="none"), [0, 2e4, INF])
 
     def test_mse(self):
         x, target = np.array([[1.0, 2.0], [3.0, 5.0]]), np.array([[0.0, 2.0], [5.0, 2.0]])
         assert R.mse_loss(x, target) == 14 / 4
-        assert R.mse_loss(x, target, "sum") == 14
-        assert_array_equal(R.mse_loss(x, target, "none"), [[1, 0], [4, 9]])
+        assert R.mse_loss(x, target, reduction="sum") == 14
+        assert_array_equal(R.mse_loss(x, target, reduction="none"), [[1, 0], [4, 9]])
         assert_array_equal(R.mse_loss_backward(2, x, target), [[1, 0], [-2, 3]])
 
     def test_binary_cross_entropy(self):
         x, target = np.array([0.0, math.log(3)]), np.array([1.0, 0.0])
-        losses = R.binary_cross_entropy_with_logits(x, target, "none")
+        losses = R.binary_cross_entropy_with_logits(x, target, reduction="none")
         assert_allclose(losses, [math.log(2), math.log(4)], rtol=1e-15)
         grad = R.binary_cross_entropy_with_logits_backward(8.0, x, target)
         assert_allclose(grad, [-2, 3], rtol=1e-15)
 
     def test_binary_cross_entropy_far_out(self):
         x, target = np.array([1000.0, 1000.0, -1000.0, -1000.0, -30.0]), np.array([1.0, 0.0, 1.0, 0.0, 0.0])
-        losses = R.binary_cross_entropy_with_logits(x, target, "none")
+        losses = R.binary_cross_entropy_with_logits(x, target, reduction="none")
         assert_allclose(losses, [0, 1000, 1000, 0, math.log1p(math.exp(-30))], rtol=1e-15)
 
     def test_a_number_stands_for_equal_gradients_of_all_losses(self):
         x, target = np.array([1.0, 5.0]), np.array([0.0, 2.0])
-        assert_array_equal(R.mse_loss_backward(3, x, target, "none"), R.mse_loss_backward(3, x, target, "sum"))
+        assert_array_equal(
+            R.mse_loss_backward(3, x, target, reduction="none"), R.mse_loss_backward(3, x, target, reduction="sum")
+        )
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_a_loss_is_a_scalar_of_the_dtype(self, dtype):
@@ -484,9 +488,9 @@ def test_loss_gradients_are_slopes(name, reduction, rng):
     x = rng.normal(size=(3, 4, 2))
     grad_loss = np.float64(1.5)
     if reduction == "none":
-        grad_loss = rng.normal(size=forward(x, target, reduction).shape)
-    expected = numerical(lambda v: np.sum(grad_loss * forward(v, target, reduction)), x)
-    assert distance(backward(grad_loss, x, target, reduction), expected) < 1e-8
+        grad_loss = rng.normal(size=forward(x, target, reduction=reduction).shape)
+    expected = numerical(lambda v: np.sum(grad_loss * forward(v, target, reduction=reduction)), x)
+    assert distance(backward(grad_loss, x, target, reduction=reduction), expected) < 1e-8
 
 
 # Textbook identities ------------------------------------------------------------------------------------------------
@@ -562,7 +566,9 @@ def test_float32_is_summed_in_float64():
     assert R.conv2d_backward(row, row, ones[:1, None, None, None])[2] == 3
     assert R.avg_pool2d(row, (1, 5))[0, 0, 0, 0] == np.float32(0.6)
     assert R.max_pool2d_backward(row, np.zeros(row.shape, int), (1, 1, 1, 1))[0, 0, 0, 0] == 3
-    assert R.mse_loss(np.array([1e4, 1, 1], np.float32), np.zeros(3, np.float32), "sum") == np.float32(100000002)
+    assert R.mse_loss(np.array([1e4, 1, 1], np.float32), np.zeros(3, np.float32), reduction="sum") == np.float32(
+        100000002
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -618,13 +624,13 @@ def calls(x, weight, bias, grad_y):
         *(function(x, x) for function in (R.relu_backward, R.leaky_relu_backward, R.sigmoid_backward)),
         *(function(x, x) for function in (R.tanh_backward, R.softplus_backward)),
         *(function(x, x) for function in (R.softmax_backward, R.log_softmax_backward)),
-        R.cross_entropy(x, labels, "none"),
-        R.cross_entropy(x, target, "none"),
+        R.cross_entropy(x, labels, reduction="none"),
+        R.cross_entropy(x, target, reduction="none"),
         R.cross_entropy_backward(1, x, labels),
         R.cross_entropy_backward(1, x, target),
-        R.mse_loss(x, target, "none"),
+        R.mse_loss(x, target, reduction="none"),
         R.mse_loss_backward(1, x, target),
-        R.binary_cross_entropy_with_logits(x, target, "none"),
+        R.binary_cross_entropy_with_logits(x, target, reduction="none"),
         R.binary_cross_entropy_with_logits_backward(1, x, target),
     ]
 
@@ -671,7 +677,7 @@ def test_a_mean_over_nothing_is_nan():
     assert math.isnan(R.cross_entropy(x, x))
     assert math.isnan(R.mse_loss(x, x))
     assert math.isnan(R.binary_cross_entropy_with_logits(x, x))
-    assert R.cross_entropy(x, labels, "sum") == R.mse_loss(x, x, "sum") == 0
+    assert R.cross_entropy(x, labels, reduction="sum") == R.mse_loss(x, x, reduction="sum") == 0
     assert R.cross_entropy_backward(1, x, labels).shape == R.mse_loss_backward(1, x, x).shape == (0, 3)
 
 
@@ -834,7 +840,7 @@ class TestPyTorch:
         theirs = getattr(torch.nn.functional, forward.__name__)
         self.compare(
             torch,
-            lambda x, grad: (forward(x, target, reduction), [backward(grad, x, target, reduction)]),
+            lambda x, grad: (forward(x, target, reduction=reduction), [backward(grad, x, target, reduction=reduction)]),
             lambda x: theirs(x, torch.tensor(target), reduction=reduction),
             [rng.normal(size=(3, 4, 2)) * 20],
             dtype,
@@ -854,11 +860,13 @@ class TestPyTorch:
         functional = torch.nn.functional
         for name in ("binary_cross_entropy_with_logits", "mse_loss"):
             expected = getattr(functional, name)(torch.tensor(x), torch.tensor(target), reduction="none")
-            assert_allclose(getattr(R, name)(x, target, "none"), expected.numpy(), rtol=1e-14, err_msg=name)
+            assert_allclose(getattr(R, name)(x, target, reduction="none"), expected.numpy(), rtol=1e-14, err_msg=name)
         logits = np.array([[1.0, -INF, 2.0], [-INF, 1.0, 2.0], [INF, 1.0, 2.0], [NAN, 1.0, 2.0]])
         for target in (np.array([0, 0, 0, 1]), np.eye(3)[[0, 0, 0, 1]]):
             tensor = torch.tensor(logits, requires_grad=True)
             expected = functional.cross_entropy(tensor, torch.tensor(target), reduction="none")
-            assert_allclose(R.cross_entropy(logits, target, "none"), expected.detach().numpy(), rtol=1e-14)
+            assert_allclose(R.cross_entropy(logits, target, reduction="none"), expected.detach().numpy(), rtol=1e-14)
             expected.sum().backward()
-            assert_allclose(R.cross_entropy_backward(1, logits, target, "sum"), tensor.grad.numpy(), rtol=1e-14)
+            assert_allclose(
+                R.cross_entropy_backward(1, logits, target, reduction="sum"), tensor.grad.numpy(), rtol=1e-14
+            )

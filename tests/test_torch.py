@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import DRAWS, FORWARD, distance, draw_call
+from cases import DRAWS, FORWARD, LOSSES, distance, draw_call
 from numpy.testing import assert_array_equal
 
 from cconv import functional as F
@@ -47,6 +47,30 @@ def batch_norm_gradients(g, a, y, o):
     return grads if "weight" in a else grads[:1]
 
 
+def loss_twin(name):
+    """The loss in PyTorch; samples' weights, which are not its own, by hand."""
+
+    def twin(x, target, reduction="mean", sample_weight=None, **options):
+        options = {key: value.detach() if torch.is_tensor(value) else value for key, value in options.items()}
+        target = target.detach()
+        if sample_weight is None or reduction == "none":
+            losses = getattr(T, name)(x, target, reduction=reduction, **options)
+            return losses if sample_weight is None else losses * sample_weight.detach()
+        counts = torch.ones(target.shape, dtype=x.dtype)
+        if target.shape != x.shape:
+            kept = target != options.get("ignore_index", -100)
+            if "weight" in options:
+                counts = options["weight"][torch.where(kept, target, 0)]
+            counts = counts * kept
+        else:
+            counts = torch.ones(sample_weight.shape, dtype=x.dtype)
+        losses = getattr(T, name)(x, target, reduction="none", **options) * sample_weight.detach()
+        total = losses.sum()
+        return total / (counts * sample_weight.detach()).sum() if reduction == "mean" else total
+
+    return twin
+
+
 TWINS = {
     "conv2d": conv2d,
     "linear": T.linear,
@@ -58,11 +82,7 @@ TWINS = {
         name: getattr(T, name)
         for name in ("relu", "leaky_relu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax")
     },
-    "cross_entropy": lambda logits, target, reduction: T.cross_entropy(logits, target.detach(), reduction=reduction),
-    "mse_loss": lambda x, target, reduction: T.mse_loss(x, target.detach(), reduction=reduction),
-    "binary_cross_entropy_with_logits": lambda x, target, reduction: T.binary_cross_entropy_with_logits(
-        x, target.detach(), reduction=reduction
-    ),
+    **{name: loss_twin(name) for name in LOSSES},
 }
 # Of a forward operation's arguments: those with a gradient, and how its backward takes them.
 GRADIENTS = {
@@ -81,8 +101,8 @@ GRADIENTS = {
         for name in ("leaky_relu", "softplus", "softmax", "log_softmax")
     },
     **{
-        name: ((first,), lambda g, a, y, o, name=name: (getattr(F, f"{name}_backward")(g, *a.values(), **o),))
-        for name, first in (("cross_entropy", "logits"), ("mse_loss", "x"), ("binary_cross_entropy_with_logits", "x"))
+        name: ((first,), lambda g, a, y, o, name=name: (getattr(F, f"{name}_backward")(g, **a, **o),))
+        for name, first in LOSSES.items()
     },
 }
 
@@ -90,7 +110,9 @@ GRADIENTS = {
 def compare(call, dtype):
     """Forward and backward in both libraries."""
     tensors = {k: tensor(a) for k, a in call.arrays.items()}
-    twin = TWINS[call.name](*tensors.values(), **call.options)
+    first, *others = tensors
+    others = {k: tensors[k] for k in others}
+    twin = TWINS[call.name](tensors[first], **others, **call.options)
     twin = twin if isinstance(twin, tuple) else (twin,)
     y = call()
     for got, want in zip(y, twin, strict=True):
@@ -104,7 +126,7 @@ def compare(call, dtype):
             assert distance(got, tensors[name].grad.numpy()) <= BOUND[dtype.name], name
 
 
-MANY = ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "batch_norm")
+MANY = ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "batch_norm", *LOSSES)
 CALLS = [(name, seed) for name in FORWARD for seed in range(100, 160 if name in MANY else 110)]
 
 
@@ -114,11 +136,11 @@ def test_random_configurations(name, seed, isa, dtype):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("name", ["cross_entropy", "mse_loss", "binary_cross_entropy_with_logits"])
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("name", LOSSES)
 def test_reduced_losses(name, seed, reduction, dtype):
     call = draw_call(name, seed, dtype)
-    compare(call._replace(options={"reduction": reduction}), dtype)
+    compare(call._replace(options=call.options | {"reduction": reduction}), dtype)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
@@ -170,6 +192,44 @@ def test_softmax_at_the_edges(row, isa, dtype):
         np.testing.assert_allclose(getattr(F, name)(x), TWINS[name](torch.tensor(x), 1).numpy(), rtol=BOUND[dtype.name])
     loss = T.cross_entropy(torch.tensor(x), torch.tensor([0])).numpy()
     np.testing.assert_allclose(F.cross_entropy(x, np.array([0])), loss, rtol=BOUND[dtype.name])
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"weight": [1, 2, 3]}], ids=str)
+@pytest.mark.parametrize("labels", [[-100, -100], [1, -100], [-100, 1]], ids=str)
+@pytest.mark.parametrize("first", [0.0, np.nan, np.inf])
+def test_cross_entropy_of_ignored_positions(first, labels, options, isa, dtype):
+    """A mean over nothing is NaN; its gradient is 0 where the row is finite."""
+    logits, labels = np.array([[0.5, 1, 2], [first, 1, 3]], dtype), np.array(labels)
+    options = {k: np.array(v, dtype) if k == "weight" else v for k, v in options.items()}
+    twin = tensor(logits)
+    loss = T.cross_entropy(
+        twin, torch.tensor(labels), **{k: torch.tensor(v) if k == "weight" else v for k, v in options.items()}
+    )
+    loss.backward()
+    np.testing.assert_allclose(F.cross_entropy(logits, labels, **options), loss.detach().numpy(), rtol=1e-6)
+    got = F.cross_entropy_backward(1.0, logits, labels, **options)
+    np.testing.assert_allclose(got, twin.grad.numpy(), rtol=BOUND[dtype.name], atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["l1_loss", "huber_loss", "smooth_l1_loss"])
+def test_distances_at_the_edges(name, dtype):
+    x = np.array(EDGES, dtype)
+    twin = tensor(x)
+    losses = getattr(T, name)(twin, torch.zeros_like(twin), reduction="none")
+    losses.sum().backward()
+    zeros = np.zeros_like(x)
+    np.testing.assert_allclose(getattr(F, name)(x, zeros, reduction="none"), losses.detach().numpy(), rtol=1e-6)
+    np.testing.assert_allclose(getattr(F, f"{name}_backward")(1.0, x, zeros, reduction="sum"), twin.grad.numpy())
+
+
+def test_binary_cross_entropy_of_certain_answers(dtype):
+    x, target = np.array([0, 0, 1, 1, 1e-30, 0.5], dtype), np.array([0, 1, 0, 1, 1, 0.25], dtype)
+    twin = tensor(x)
+    losses = T.binary_cross_entropy(twin, torch.tensor(target), reduction="none")
+    losses.sum().backward()
+    np.testing.assert_allclose(F.binary_cross_entropy(x, target, reduction="none"), losses.detach().numpy(), rtol=1e-6)
+    got = F.binary_cross_entropy_backward(1.0, x, target, reduction="sum")
+    np.testing.assert_allclose(got, twin.grad.numpy(), rtol=1e-6)
 
 
 def test_no_operation_is_left_out():

@@ -107,6 +107,27 @@ def test_fitting_again_continues(seed):
     assert history["lr"] == once.history["lr"]
 
 
+def test_a_plateau_is_told_the_figure_it_monitors():
+    given = []
+
+    class Noted(optim.ReduceLROnPlateau):
+        def step(self, metrics):
+            given.append(metrics)
+            super().step(metrics)
+
+    x, y = _blobs(12)
+    for monitor, validation, name in ((None, None, "loss"), (None, (x, y), "val_loss"), ("accuracy", None, "accuracy")):
+        trainer = _trainer()
+        trainer.schedule = Noted(trainer.optimizer, patience=0, threshold=1e9, threshold_mode="abs", monitor=monitor)
+        given.clear()
+        history = trainer.fit((x, y), epochs=3, validation=validation)
+        assert given == [record[name] for record in history]
+        assert trainer.optimizer.lr == pytest.approx(0.1 * 0.1**2)
+    trainer.schedule = optim.ReduceLROnPlateau(trainer.optimizer, monitor="val_f1")
+    with pytest.raises(ValueError, match=r"the schedule's monitor must be of epoch, loss, .*, got 'val_f1'"):
+        trainer.fit((x, y))
+
+
 def test_the_schedule_steps_after_each_epoch():
     trainer = _trainer(lr=1e-3)
     trainer.schedule = optim.CosineAnnealingLR(trainer.optimizer, 2)

@@ -99,6 +99,34 @@ cdef void entropy_backward_row(real* grad, const real* x, Py_ssize_t C, Py_ssize
         grad[c] *= scale
 
 
+cdef void weighted_row(real* loss, const real* x, Py_ssize_t C, Py_ssize_t label, const real* weight, double smoothing) noexcept nogil:
+    """As entropy_row, whose bits it gives with neither weights nor smoothing; in part towards all classes alike."""
+    cdef real top = row_max(x, C), shift = <real> log(row_sum(x, C, top))
+    cdef double others = 0, own = shift - (x[label] - top)
+    cdef Py_ssize_t c
+    if weight != NULL:
+        own = weight[label] * own
+    if smoothing:
+        for c in range(C):
+            others += (shift - (x[c] - top)) * (<double> weight[c] if weight != NULL else 1)
+        own = (1 - smoothing) * own + smoothing / C * others
+    loss[0] = <real> own
+
+
+cdef void weighted_backward_row(real* grad, const real* x, Py_ssize_t C, Py_ssize_t label, const real* weight, double smoothing,
+                                double total, real scale) noexcept nogil:
+    """`total` is the sum of all weights; a label below 0 counts nothing."""
+    cdef double own = 0, each = 0, rest
+    cdef Py_ssize_t c
+    softmax_row(grad, x, C, False)
+    if label >= 0:
+        own = (1 - smoothing) * (<double> weight[label] if weight != NULL else 1)
+        each = smoothing / C
+    rest = own + each * total
+    for c in range(C):
+        grad[c] = <real> ((grad[c] * rest - each * (<double> weight[c] if weight != NULL else 1) - (own if c == label else 0)) * scale)
+
+
 def softmax(cnp.ndarray y, cnp.ndarray x, bint logarithm, int threads):
     """y = softmax (or its logarithm) of each row of x (rows, C)."""
     cdef bint single = cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT
@@ -143,3 +171,42 @@ def cross_entropy_backward(cnp.ndarray grad, cnp.ndarray logits, cnp.ndarray lab
     else:
         for r in prange(rows, nogil=True, num_threads=threads, schedule="static"):
             entropy_backward_row(<double*> gp + r * C, <double*> xp + r * C, C, label[r], (<double*> sp)[r * step])
+
+
+def weighted_cross_entropy(cnp.ndarray losses, cnp.ndarray logits, cnp.ndarray labels, weight, Py_ssize_t ignored, double smoothing,
+                           int threads):
+    """As cross_entropy, with a weight (or None) for each class, label smoothing, and 0 where the label is `ignored`."""
+    cdef bint single = cnp.PyArray_TYPE(losses) == cnp.NPY_FLOAT
+    cdef Py_ssize_t rows = cnp.PyArray_DIM(logits, 0), C = cnp.PyArray_DIM(logits, 1), r
+    cdef void* lp = cnp.PyArray_DATA(losses)
+    cdef void* xp = cnp.PyArray_DATA(logits)
+    cdef void* wp = cnp.PyArray_DATA(weight) if weight is not None else NULL
+    cdef cnp.int64_t* label = <cnp.int64_t*> cnp.PyArray_DATA(labels)
+    for r in prange(rows, nogil=True, num_threads=threads, schedule="static"):
+        if single:
+            (<float*> lp)[r] = 0
+            if label[r] != ignored:
+                weighted_row(<float*> lp + r, <float*> xp + r * C, C, label[r], <float*> wp, smoothing)
+        else:
+            (<double*> lp)[r] = 0
+            if label[r] != ignored:
+                weighted_row(<double*> lp + r, <double*> xp + r * C, C, label[r], <double*> wp, smoothing)
+
+
+def weighted_cross_entropy_backward(cnp.ndarray grad, cnp.ndarray logits, cnp.ndarray labels, weight, Py_ssize_t ignored,
+                                    double smoothing, double total, cnp.ndarray scales, int threads):
+    """Its gradient, a scale for each row; `total` is the sum of the classes' weights."""
+    cdef bint single = cnp.PyArray_TYPE(grad) == cnp.NPY_FLOAT
+    cdef Py_ssize_t rows = cnp.PyArray_DIM(logits, 0), C = cnp.PyArray_DIM(logits, 1), r
+    cdef void* gp = cnp.PyArray_DATA(grad)
+    cdef void* xp = cnp.PyArray_DATA(logits)
+    cdef void* sp = cnp.PyArray_DATA(scales)
+    cdef void* wp = cnp.PyArray_DATA(weight) if weight is not None else NULL
+    cdef cnp.int64_t* label = <cnp.int64_t*> cnp.PyArray_DATA(labels)
+    for r in prange(rows, nogil=True, num_threads=threads, schedule="static"):
+        if single:
+            weighted_backward_row(<float*> gp + r * C, <float*> xp + r * C, C, -1 if label[r] == ignored else label[r], <float*> wp,
+                                  smoothing, total, (<float*> sp)[r])
+        else:
+            weighted_backward_row(<double*> gp + r * C, <double*> xp + r * C, C, -1 if label[r] == ignored else label[r], <double*> wp,
+                                  smoothing, total, (<double*> sp)[r])

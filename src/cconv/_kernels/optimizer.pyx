@@ -3,7 +3,7 @@
 from cython.parallel cimport prange
 cimport numpy as cnp
 
-from cconv._kernels.simd cimport L32, L64, at, fma, head, put, real, root, splat, v32, v64, vec
+from cconv._kernels.simd cimport L32, L64, at, fma, head, put, root, splat, v32, v64, vec, where_max
 
 cnp.import_array()
 
@@ -12,23 +12,44 @@ cdef enum:
     BLOCK = 16384  # numbers a task
     TOGETHER = 64  # parameters a call of the kernel
 
+# A kind of update is a rule and which of a parameter's arrays of state there are.
+cdef enum:
+    A = 1
+    B = 2
+    C = 4
+    SGD = 0
+    ADAM = 8
+    RMSPROP = 16
 
-# --- SGD ----------------------------------------------------------------------------------------------------
 
-
-cdef struct Sgd:
+cdef struct Numbers:
     double lr
-    double momentum
-    double fresh  # what the velocity takes of a gradient: 1 - dampening, and 1 at the first step
-    double kept  # what it keeps of itself: momentum, and 0 at the first step
     double weight_decay
+    double momentum
+    double fresh  # what SGD's velocity takes of a gradient: 1 - dampening, and 1 at the first step
+    double kept  # what it keeps of itself: momentum, and 0 at the first step
+    double beta1
+    double beta2  # RMSprop's alpha
+    double eps
+    double shrink  # what AdamW first multiplies the value by
     int nesterov
 
 
-cdef inline vec sgd_step(vec value, vec grad, vec* velocity, const Sgd* o) noexcept nogil:
-    """The new value; `velocity` is NULL without momentum."""
-    cdef vec g = fma(splat(o.weight_decay, value), value, grad) if o.weight_decay else grad
-    if velocity != NULL:
+# One parameter's arrays, and the tasks of those before it.
+cdef struct Update:
+    void* value
+    void* grad
+    void* a
+    void* b
+    void* c
+    Py_ssize_t n
+    Py_ssize_t first
+    double step_size  # Adam: lr / (1 - beta1**t)
+    double scale  # and 1 / sqrt(1 - beta2**t)
+
+
+cdef inline vec sgd(const int kind, vec value, vec g, vec* velocity, const Numbers* o) noexcept nogil:
+    if kind & A:
         if o.kept:
             velocity[0] = fma(splat(o.fresh, g), g, splat(o.kept, g) * velocity[0])
         else:
@@ -37,134 +58,152 @@ cdef inline vec sgd_step(vec value, vec grad, vec* velocity, const Sgd* o) noexc
     return fma(splat(-o.lr, g), g, value)
 
 
-cdef inline void sgd_loop(vec* value, const vec* grad, vec* velocity, const Sgd* o, Py_ssize_t n) noexcept nogil:
+cdef inline vec adam(const int kind, vec value, vec g, vec* mean, vec* square, vec* top, const Numbers* o, double step_size,
+                     double scale) noexcept nogil:
+    cdef vec s
+    if o.shrink != 1:
+        value = splat(o.shrink, value) * value
+    mean[0] = fma(splat(1 - o.beta1, g), g, splat(o.beta1, g) * mean[0])
+    square[0] = s = fma(splat(1 - o.beta2, g) * g, g, splat(o.beta2, g) * square[0])
+    if kind & C:
+        top[0] = s = where_max(s, top[0], s, top[0])
+    return fma(splat(-step_size, g), mean[0] / fma(root(s), splat(scale, g), splat(o.eps, g)), value)
+
+
+cdef inline vec rmsprop(const int kind, vec value, vec g, vec* square, vec* velocity, vec* mean, const Numbers* o) noexcept nogil:
+    cdef vec s = fma(splat(1 - o.beta2, g) * g, g, splat(o.beta2, g) * square[0])
+    square[0] = s
+    if kind & C:
+        mean[0] = fma(splat(1 - o.beta2, g), g, splat(o.beta2, g) * mean[0])
+        s = fma(-mean[0], mean[0], s)
+    g = g / (root(s) + splat(o.eps, g))
+    if kind & B:
+        g = fma(splat(o.momentum, g), velocity[0], g)
+        velocity[0] = g
+    return fma(splat(-o.lr, g), g, value)
+
+
+cdef inline vec stepped(const int kind, vec value, vec grad, vec* a, vec* b, vec* c, const Numbers* o, const Update* u) noexcept nogil:
+    """The new value; a, b and c are changed where the kind has them."""
+    cdef vec g = fma(splat(o.weight_decay, value), value, grad) if o.weight_decay else grad
+    if kind & ADAM:
+        return adam(kind, value, g, a, b, c, o, u.step_size, u.scale)
+    if kind & RMSPROP:
+        return rmsprop(kind, value, g, a, b, c, o)
+    return sgd(kind, value, g, a, o)
+
+
+cdef inline void loop(const int kind, vec* value, const vec* grad, vec* a, vec* b, vec* c, const Numbers* o, const Update* u,
+                      Py_ssize_t n) noexcept nogil:
     cdef int width = L32 if vec is v32 else L64, left = <int> (n % width)
     cdef Py_ssize_t i
-    cdef vec v
+    cdef vec x, y, z
     for i in range(n // width):
-        value[i] = sgd_step(value[i], grad[i], velocity + i if velocity != NULL else NULL, o)
+        value[i] = stepped(kind, value[i], grad[i], a + i if kind & A else NULL, b + i if kind & B else NULL,
+                           c + i if kind & C else NULL, o, u)
     if left:
         i = n - left
-        if velocity != NULL:
-            v = head(at(velocity, i), left)
-            put(<vec*> at(value, i), sgd_step(head(at(value, i), left), head(at(grad, i), left), &v, o), left)
-            put(<vec*> at(velocity, i), v, left)
-        else:
-            put(<vec*> at(value, i), sgd_step(head(at(value, i), left), head(at(grad, i), left), NULL, o), left)
+        if kind & A:
+            x = head(at(a, i), left)
+        if kind & B:
+            y = head(at(b, i), left)
+        if kind & C:
+            z = head(at(c, i), left)
+        put(<vec*> at(value, i), stepped(kind, head(at(value, i), left), head(at(grad, i), left), &x, &y, &z, o, u), left)
+        if kind & A:
+            put(<vec*> at(a, i), x, left)
+        if kind & B:
+            put(<vec*> at(b, i), y, left)
+        if kind & C:
+            put(<vec*> at(c, i), z, left)
 
 
-cdef void sgd_block(real* value, const real* grad, real* velocity, const Sgd* o, Py_ssize_t n) noexcept nogil:
-    if real is float:
-        sgd_loop(<v32*> value, <const v32*> grad, <v32*> velocity, o, n)
-    else:
-        sgd_loop(<v64*> value, <const v64*> grad, <v64*> velocity, o, n)
+cdef inline void choose(int kind, vec* value, const vec* grad, vec* a, vec* b, vec* c, const Numbers* o, const Update* u,
+                        Py_ssize_t n) noexcept nogil:
+    if kind == SGD:
+        loop(SGD, value, grad, a, b, c, o, u, n)
+    elif kind == SGD | A:
+        loop(SGD | A, value, grad, a, b, c, o, u, n)
+    elif kind == ADAM | A | B:
+        loop(ADAM | A | B, value, grad, a, b, c, o, u, n)
+    elif kind == ADAM | A | B | C:
+        loop(ADAM | A | B | C, value, grad, a, b, c, o, u, n)
+    elif kind == RMSPROP | A:
+        loop(RMSPROP | A, value, grad, a, b, c, o, u, n)
+    elif kind == RMSPROP | A | B:
+        loop(RMSPROP | A | B, value, grad, a, b, c, o, u, n)
+    elif kind == RMSPROP | A | C:
+        loop(RMSPROP | A | C, value, grad, a, b, c, o, u, n)
+    elif kind == RMSPROP | A | B | C:
+        loop(RMSPROP | A | B | C, value, grad, a, b, c, o, u, n)
 
 
-# One parameter's arrays, and the tasks of those before it.
-cdef struct Update:
-    void* value
-    void* grad
-    void* velocity
-    Py_ssize_t n
-    Py_ssize_t first
+cdef inline void* part(void* p, Py_ssize_t offset) noexcept nogil:
+    return <char*> p + offset if p != NULL else NULL
 
 
-cdef void sgd_task(const Update* updates, bint single, const Sgd* o, Py_ssize_t index) noexcept nogil:
+cdef void task(int kind, const Update* updates, bint single, const Numbers* o, Py_ssize_t index) noexcept nogil:
+    """Update a block of the parameter that task `index` belongs to."""
     cdef const Update* u = updates
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, n, start
     while index >= u.first + (u.n + BLOCK - 1) // BLOCK:
         u += 1
     i = (index - u.first) * BLOCK
+    n, start = min(<Py_ssize_t> BLOCK, u.n - i), i * (sizeof(float) if single else sizeof(double))
     if single:
-        sgd_block(<float*> u.value + i, <float*> u.grad + i, <float*> u.velocity + i if u.velocity != NULL else NULL, o,
-                  min(<Py_ssize_t> BLOCK, u.n - i))
+        choose(kind, <v32*> part(u.value, start), <const v32*> part(u.grad, start), <v32*> part(u.a, start),
+               <v32*> part(u.b, start), <v32*> part(u.c, start), o, u, n)
     else:
-        sgd_block(<double*> u.value + i, <double*> u.grad + i, <double*> u.velocity + i if u.velocity != NULL else NULL, o,
-                  min(<Py_ssize_t> BLOCK, u.n - i))
+        choose(kind, <v64*> part(u.value, start), <const v64*> part(u.grad, start), <v64*> part(u.a, start),
+               <v64*> part(u.b, start), <v64*> part(u.c, start), o, u, n)
 
 
-def sgd(list values, list grads, velocities, double lr, double momentum, double dampening, double weight_decay, bint nesterov,
-        bint first, int threads):
-    """One step of SGD as in torch.optim.SGD, of parameters of one dtype together: small ones are not worth a call each. `velocities` is
-    None without momentum, and written without being read at the first step."""
-    cdef Sgd o = Sgd(lr, momentum, 1 if first else 1 - dampening, 0 if first else momentum, weight_decay, nesterov)
+cdef void* data(object arrays, Py_ssize_t i):
+    return cnp.PyArray_DATA((<list> arrays)[i]) if arrays is not None else NULL
+
+
+cdef update(int kind, list values, list grads, object a, object b, object c, step_sizes, scales, const Numbers* o, int threads):
+    """One step of parameters of one dtype together: small ones are not worth a call each. Arrays of state come in lists, or None."""
     cdef Update updates[TOGETHER]
     cdef Py_ssize_t start = 0, count, i, tasks
     cdef bint single
-    cdef cnp.ndarray value, grad, velocity
+    kind |= (A if a is not None else 0) | (B if b is not None else 0) | (C if c is not None else 0)
     while start < len(values):
         count = min(<Py_ssize_t> TOGETHER, len(values) - start)
+        single = cnp.PyArray_TYPE(values[start]) == cnp.NPY_FLOAT
         tasks = 0
         for i in range(count):
-            value, grad = values[start + i], grads[start + i]
-            single = cnp.PyArray_TYPE(value) == cnp.NPY_FLOAT
-            updates[i].value, updates[i].grad, updates[i].velocity = cnp.PyArray_DATA(value), cnp.PyArray_DATA(grad), NULL
-            if velocities is not None:
-                velocity = velocities[start + i]
-                updates[i].velocity = cnp.PyArray_DATA(velocity)
-            updates[i].n, updates[i].first = cnp.PyArray_SIZE(value), tasks
+            updates[i].value, updates[i].grad = data(values, start + i), data(grads, start + i)
+            updates[i].a, updates[i].b, updates[i].c = data(a, start + i), data(b, start + i), data(c, start + i)
+            updates[i].n, updates[i].first = cnp.PyArray_SIZE(values[start + i]), tasks
+            if step_sizes is not None:
+                updates[i].step_size, updates[i].scale = step_sizes[start + i], scales[start + i]
             tasks += (updates[i].n + BLOCK - 1) // BLOCK
         for i in prange(tasks, nogil=True, num_threads=threads, schedule="static"):
-            sgd_task(updates, single, &o, i)
+            task(kind, updates, single, o, i)
         start += count
 
 
-# --- Adam ---------------------------------------------------------------------------------------------------
+def sgd_step(list values, list grads, velocities, double lr, double momentum, double dampening, double weight_decay, bint nesterov,
+             bint first, int threads):
+    """As torch.optim.SGD. `velocities` is None without momentum, and written without being read at the first step."""
+    cdef Numbers o
+    o.lr, o.momentum, o.weight_decay, o.nesterov = lr, momentum, weight_decay, nesterov
+    o.fresh, o.kept = 1 if first else 1 - dampening, 0 if first else momentum
+    update(SGD, values, grads, velocities, None, None, None, None, &o, threads)
 
 
-cdef struct Adam:
-    double step_size  # lr / (1 - beta1**t)
-    double beta1
-    double beta2
-    double scale  # 1 / sqrt(1 - beta2**t)
-    double eps
-    double weight_decay
+def adam_step(list values, list grads, list means, list squares, tops, list step_sizes, list scales, double beta1, double beta2,
+              double eps, double weight_decay, double shrink, int threads):
+    """As torch.optim.Adam, the bias corrections in `step_sizes` and `scales`. `tops` is None but for AMSGrad, `shrink` 1 but for AdamW."""
+    cdef Numbers o
+    o.beta1, o.beta2, o.eps, o.weight_decay, o.shrink = beta1, beta2, eps, weight_decay, shrink
+    update(ADAM, values, grads, means, squares, tops, step_sizes, scales, &o, threads)
 
 
-cdef inline vec adam_step(vec value, vec grad, vec* mean, vec* square, const Adam* o) noexcept nogil:
-    cdef vec g = fma(splat(o.weight_decay, value), value, grad) if o.weight_decay else grad
-    mean[0] = fma(splat(1 - o.beta1, g), g, splat(o.beta1, g) * mean[0])
-    square[0] = fma(splat(1 - o.beta2, g) * g, g, splat(o.beta2, g) * square[0])
-    return fma(splat(-o.step_size, g), mean[0] / fma(root(square[0]), splat(o.scale, g), splat(o.eps, g)), value)
-
-
-cdef inline void adam_loop(vec* value, const vec* grad, vec* mean, vec* square, const Adam* o, Py_ssize_t n) noexcept nogil:
-    cdef int width = L32 if vec is v32 else L64, left = <int> (n % width)
-    cdef Py_ssize_t i
-    cdef vec m, s
-    for i in range(n // width):
-        value[i] = adam_step(value[i], grad[i], mean + i, square + i, o)
-    if left:
-        i = n - left
-        m = head(at(mean, i), left)
-        s = head(at(square, i), left)
-        put(<vec*> at(value, i), adam_step(head(at(value, i), left), head(at(grad, i), left), &m, &s, o), left)
-        put(<vec*> at(mean, i), m, left)
-        put(<vec*> at(square, i), s, left)
-
-
-cdef void adam_block(real* value, const real* grad, real* mean, real* square, const Adam* o, Py_ssize_t n) noexcept nogil:
-    if real is float:
-        adam_loop(<v32*> value, <const v32*> grad, <v32*> mean, <v32*> square, o, n)
-    else:
-        adam_loop(<v64*> value, <const v64*> grad, <v64*> mean, <v64*> square, o, n)
-
-
-def adam(cnp.ndarray value, cnp.ndarray grad, cnp.ndarray mean, cnp.ndarray square, double step_size, double beta1, double beta2,
-         double scale, double eps, double weight_decay, int threads):
-    """One step of Adam as in torch.optim.Adam, its bias corrections in `step_size` and `scale`."""
-    cdef Adam o = Adam(step_size, beta1, beta2, scale, eps, weight_decay)
-    cdef bint single = cnp.PyArray_TYPE(value) == cnp.NPY_FLOAT
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(value), i
-    cdef void* vp = cnp.PyArray_DATA(value)
-    cdef void* gp = cnp.PyArray_DATA(grad)
-    cdef void* mp = cnp.PyArray_DATA(mean)
-    cdef void* sp = cnp.PyArray_DATA(square)
-    if single:
-        for i in prange((n + BLOCK - 1) // BLOCK, nogil=True, num_threads=threads, schedule="static"):
-            adam_block(<float*> vp + i * BLOCK, <float*> gp + i * BLOCK, <float*> mp + i * BLOCK, <float*> sp + i * BLOCK, &o,
-                       min(<Py_ssize_t> BLOCK, n - i * BLOCK))
-    else:
-        for i in prange((n + BLOCK - 1) // BLOCK, nogil=True, num_threads=threads, schedule="static"):
-            adam_block(<double*> vp + i * BLOCK, <double*> gp + i * BLOCK, <double*> mp + i * BLOCK, <double*> sp + i * BLOCK, &o,
-                       min(<Py_ssize_t> BLOCK, n - i * BLOCK))
+def rmsprop_step(list values, list grads, list squares, velocities, means, double lr, double alpha, double eps, double weight_decay,
+                 double momentum, int threads):
+    """As torch.optim.RMSprop. `velocities` is None without momentum, `means` where gradients are not centred."""
+    cdef Numbers o
+    o.lr, o.beta2, o.eps, o.weight_decay, o.momentum = lr, alpha, eps, weight_decay, momentum
+    update(RMSPROP, values, grads, squares, velocities, means, None, None, &o, threads)

@@ -7,15 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import choice, real
-from ..functional import (
-    binary_cross_entropy_with_logits,
-    binary_cross_entropy_with_logits_backward,
-    cross_entropy,
-    cross_entropy_backward,
-    mse_loss,
-    mse_loss_backward,
-)
+from .. import functional as F
+from .._checks import choice, number, real
+from .._shapes import whole
 
 
 class Loss:
@@ -24,7 +18,7 @@ class Loss:
     Parameters
     ----------
     reduction : "mean", "sum" or "none"
-        What becomes of the losses of all examples (for `MSELoss` and `BCEWithLogitsLoss`, of all elements).
+        What becomes of the losses of all examples (for losses that compare number by number, of all numbers).
     """
 
     def __init__(self, reduction: str = "mean"):
@@ -46,13 +40,17 @@ class Loss:
         """
         raise NotImplementedError(f"{type(self).__name__} has no forward(self, logits, target)")
 
-    def __call__(self, logits: np.ndarray, target: Any) -> Any:
+    def __call__(self, logits: np.ndarray, target: Any, **options: Any) -> Any:
         """The loss alone."""
-        return self.forward(logits, target)[0]
+        return self.forward(logits, target, **options)[0]
+
+    def _options(self) -> dict[str, Any]:
+        """What differs from the defaults, for `repr`."""
+        return {}
 
     def __repr__(self) -> str:
-        reduction = "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
-        return f"{type(self).__name__}({reduction})"
+        options = self._options() | ({} if self.reduction == "mean" else {"reduction": repr(self.reduction)})
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in options.items())})"
 
 
 class LossBackward:
@@ -74,29 +72,120 @@ class LossBackward:
         return run(grad_loss)
 
 
-class CrossEntropyLoss(Loss):
+class _LabelLoss(Loss):
+    """What CrossEntropyLoss and NLLLoss share."""
+
+    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"):
+        super().__init__(reduction)
+        self.weight = _weight(type(self).__name__, "weight", weight)
+        self.ignore_index = whole(type(self).__name__, "ignore_index", ignore_index, -(2**62))
+
+    def _options(self) -> dict[str, Any]:
+        shown = {} if self.weight is None else {"weight": f"<{self.weight.size} classes>"}
+        return shown | ({} if self.ignore_index == -100 else {"ignore_index": self.ignore_index})
+
+
+class CrossEntropyLoss(_LabelLoss):
     """Cross-entropy of a softmax over axis 1 (PyTorch's ``CrossEntropyLoss``). It takes logits: no softmax before it.
 
     `target` holds integer labels (N,) or (N, d1, ...), or a distribution of the logits' shape: one-hot or soft labels.
+    ``forward(logits, target, sample_weight=w)`` weighs each position by w (N,) or (N, d1, ...).
 
     Parameters
     ----------
+    weight : array_like (C,), optional
+        What each class counts.
+    ignore_index : int
+        Positions with this label have loss 0, and count nothing.
     reduction : "mean", "sum" or "none"
+        The mean divides by the sum of the labels' weights, times the samples'; with neither by the number of positions.
+    label_smoothing : float
+        The part of the target, 0..1, that is shared equally among all classes.
     """
 
-    def forward(self, logits: np.ndarray, target: Any) -> tuple[Any, Callable[..., np.ndarray]]:
+    def __init__(
+        self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    ):
+        super().__init__(weight, ignore_index, reduction)
+        self.label_smoothing = number("CrossEntropyLoss", "label_smoothing", label_smoothing, 0)
+        if self.label_smoothing > 1:
+            raise ValueError(f"CrossEntropyLoss: label_smoothing must be at most 1, got {label_smoothing!r}")
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | ({"label_smoothing": self.label_smoothing} if self.label_smoothing else {})
+
+    def forward(
+        self, logits: np.ndarray, target: Any, sample_weight: Any = None
+    ) -> tuple[Any, Callable[..., np.ndarray]]:
         logits, target = real("CrossEntropyLoss", "logits", logits), np.asarray(target)
         if target.shape == logits.shape:
-            target = _as_logits("CrossEntropyLoss", target, logits.dtype)
-        loss = cross_entropy(logits, target, self.reduction)
+            target = _as_logits("CrossEntropyLoss", "target", target, logits.dtype)
+        weight = None if self.weight is None else self.weight.astype(logits.dtype, copy=False)
+        if sample_weight is not None:
+            sample_weight = _as_logits("CrossEntropyLoss", "sample_weight", sample_weight, logits.dtype)
+        options = weight, self.ignore_index, self.reduction, self.label_smoothing
+        loss = F.cross_entropy(logits, target, *options, sample_weight=sample_weight)
 
         def backward(grad_loss: Any) -> np.ndarray:
-            return cross_entropy_backward(grad_loss, logits, target, self.reduction)
+            return F.cross_entropy_backward(grad_loss, logits, target, *options, sample_weight=sample_weight)
 
         return loss, LossBackward(backward, logits.dtype)
 
 
-class MSELoss(Loss):
+class NLLLoss(_LabelLoss):
+    """Minus the log-probability of the target (PyTorch's ``NLLLoss``), after a logarithm of softmax.
+
+    `target` holds integer labels (N,) or (N, d1, ...). ``forward(x, target, sample_weight=w)`` weighs each position.
+
+    Parameters
+    ----------
+    weight : array_like (C,), optional
+        What each class counts.
+    ignore_index : int
+        Positions with this label have loss 0, and count nothing.
+    reduction : "mean", "sum" or "none"
+        The mean divides by the sum of the labels' weights, times the samples'.
+    """
+
+    def forward(
+        self, logits: np.ndarray, target: Any, sample_weight: Any = None
+    ) -> tuple[Any, Callable[..., np.ndarray]]:
+        x, target = real("NLLLoss", "x", logits), np.asarray(target)
+        weight = None if self.weight is None else self.weight.astype(x.dtype, copy=False)
+        if sample_weight is not None:
+            sample_weight = _as_logits("NLLLoss", "sample_weight", sample_weight, x.dtype)
+        options = weight, self.ignore_index, self.reduction
+        loss = F.nll_loss(x, target, *options, sample_weight=sample_weight)
+
+        def backward(grad_loss: Any) -> np.ndarray:
+            return F.nll_loss_backward(grad_loss, x, target, *options, sample_weight=sample_weight)
+
+        return loss, LossBackward(backward, x.dtype)
+
+
+class _NumberLoss(Loss):
+    """A loss of each number of x and of `target`, which has x's shape."""
+
+    _operation: tuple[Callable[..., Any], Callable[..., np.ndarray]]
+
+    def _arguments(self, dtype: np.dtype) -> dict[str, Any]:
+        """Of the operation, beside x, target and reduction."""
+        return {}
+
+    def forward(self, logits: np.ndarray, target: Any) -> tuple[Any, Callable[..., np.ndarray]]:
+        x = real(type(self).__name__, "x", logits)
+        target = _as_logits(type(self).__name__, "target", target, x.dtype)
+        options = {"reduction": self.reduction} | self._arguments(x.dtype)
+        operation, gradient = self._operation
+        loss = operation(x, target, **options)
+
+        def backward(grad_loss: Any) -> np.ndarray:
+            return gradient(grad_loss, x, target, **options)
+
+        return loss, LossBackward(backward, x.dtype)
+
+
+class MSELoss(_NumberLoss):
     """The squared difference (PyTorch's ``MSELoss``); `target` is of x's shape.
 
     Parameters
@@ -104,40 +193,126 @@ class MSELoss(Loss):
     reduction : "mean", "sum" or "none"
     """
 
-    def forward(self, logits: np.ndarray, target: Any) -> tuple[Any, Callable[..., np.ndarray]]:
-        x = real("MSELoss", "x", logits)
-        target = _as_logits("MSELoss", target, x.dtype)
-        loss = mse_loss(x, target, self.reduction)
-
-        def backward(grad_loss: Any) -> np.ndarray:
-            return mse_loss_backward(grad_loss, x, target, self.reduction)
-
-        return loss, LossBackward(backward, x.dtype)
+    _operation = F.mse_loss, F.mse_loss_backward
 
 
-class BCEWithLogitsLoss(Loss):
-    """Cross-entropy of a logistic output (PyTorch's ``BCEWithLogitsLoss``). It takes logits: no sigmoid before it.
-
-    `target` is of x's shape: 0, 1 or a probability between.
+class L1Loss(_NumberLoss):
+    """The size of the difference (PyTorch's ``L1Loss``); `target` is of x's shape.
 
     Parameters
     ----------
     reduction : "mean", "sum" or "none"
     """
 
-    def forward(self, logits: np.ndarray, target: Any) -> tuple[Any, Callable[..., np.ndarray]]:
-        x = real("BCEWithLogitsLoss", "x", logits)
-        target = _as_logits("BCEWithLogitsLoss", target, x.dtype)
-        loss = binary_cross_entropy_with_logits(x, target, self.reduction)
-
-        def backward(grad_loss: Any) -> np.ndarray:
-            return binary_cross_entropy_with_logits_backward(grad_loss, x, target, self.reduction)
-
-        return loss, LossBackward(backward, x.dtype)
+    _operation = F.l1_loss, F.l1_loss_backward
 
 
-def _as_logits(where: str, target: Any, dtype: np.dtype) -> np.ndarray:
-    target = np.asarray(target)
-    if target.dtype.kind not in "buif":
-        raise TypeError(f"{where}: target has dtype {target.dtype}, expected real numbers")
-    return target.astype(dtype, copy=False)
+class HuberLoss(_NumberLoss):
+    """Half the squared difference up to delta, linear from there (PyTorch's ``HuberLoss``; Huber 1964).
+
+    Parameters
+    ----------
+    reduction : "mean", "sum" or "none"
+    delta : float
+        More than 0.
+    """
+
+    _operation = F.huber_loss, F.huber_loss_backward
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0):
+        super().__init__(reduction)
+        self.delta = number("HuberLoss", "delta", delta, 0, above=True)
+
+    def _arguments(self, dtype: np.dtype) -> dict[str, Any]:
+        return {"delta": self.delta}
+
+    def _options(self) -> dict[str, Any]:
+        return {} if self.delta == 1 else {"delta": self.delta}
+
+
+class SmoothL1Loss(_NumberLoss):
+    """`HuberLoss` over its delta, here beta (PyTorch's ``SmoothL1Loss``; Girshick 2015).
+
+    Parameters
+    ----------
+    reduction : "mean", "sum" or "none"
+    beta : float
+        At least 0, where 0 gives `L1Loss`.
+    """
+
+    _operation = F.smooth_l1_loss, F.smooth_l1_loss_backward
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0):
+        super().__init__(reduction)
+        self.beta = number("SmoothL1Loss", "beta", beta, 0)
+
+    def _arguments(self, dtype: np.dtype) -> dict[str, Any]:
+        return {"beta": self.beta}
+
+    def _options(self) -> dict[str, Any]:
+        return {} if self.beta == 1 else {"beta": self.beta}
+
+
+class BCELoss(_NumberLoss):
+    """Cross-entropy of a probability (PyTorch's ``BCELoss``), after a sigmoid; `BCEWithLogitsLoss` is more exact.
+
+    `target` is of x's shape: 0, 1 or a probability between.
+
+    Parameters
+    ----------
+    weight : array_like that broadcasts to x's shape, optional
+        What each number's loss is multiplied by. A mean is over all numbers none the less.
+    reduction : "mean", "sum" or "none"
+    """
+
+    _operation = F.binary_cross_entropy, F.binary_cross_entropy_backward
+
+    def __init__(self, weight: Any = None, reduction: str = "mean"):
+        super().__init__(reduction)
+        self.weight = _weight(type(self).__name__, "weight", weight)
+
+    def _arguments(self, dtype: np.dtype) -> dict[str, Any]:
+        return {"weight": None if self.weight is None else self.weight.astype(dtype, copy=False)}
+
+    def _options(self) -> dict[str, Any]:
+        return {} if self.weight is None else {"weight": f"<{self.weight.shape}>"}
+
+
+class BCEWithLogitsLoss(BCELoss):
+    """Cross-entropy of a logistic output (PyTorch's ``BCEWithLogitsLoss``). It takes logits: no sigmoid before it.
+
+    `target` is of x's shape: 0, 1 or a probability between.
+
+    Parameters
+    ----------
+    weight : array_like that broadcasts to x's shape, optional
+        What each number's loss is multiplied by. A mean is over all numbers none the less.
+    reduction : "mean", "sum" or "none"
+    pos_weight : array_like that broadcasts to x's shape, optional
+        What positive examples count against negative ones, such as one number a class.
+    """
+
+    _operation = F.binary_cross_entropy_with_logits, F.binary_cross_entropy_with_logits_backward
+
+    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None):
+        super().__init__(weight, reduction)
+        self.pos_weight = _weight("BCEWithLogitsLoss", "pos_weight", pos_weight)
+
+    def _arguments(self, dtype: np.dtype) -> dict[str, Any]:
+        positive = None if self.pos_weight is None else self.pos_weight.astype(dtype, copy=False)
+        return super()._arguments(dtype) | {"pos_weight": positive}
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | ({} if self.pos_weight is None else {"pos_weight": f"<{self.pos_weight.shape}>"})
+
+
+def _weight(where: str, name: str, value: Any) -> np.ndarray | None:
+    """A copy, as a weight is kept."""
+    return None if value is None else np.array(_as_logits(where, name, value, np.dtype(np.float64)))
+
+
+def _as_logits(where: str, name: str, value: Any, dtype: np.dtype) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{where}: {name} has dtype {array.dtype}, expected real numbers")
+    return array.astype(dtype, copy=False)

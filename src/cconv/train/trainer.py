@@ -14,7 +14,7 @@ from .._checks import number
 from .._random import fresh_seed, generator
 from .._shapes import whole
 from ..data import Dataset, batches
-from ..optim import clip_grad_norm
+from ..optim import ReduceLROnPlateau, clip_grad_norm
 from .history import History
 from .metrics import Means, named_metrics
 from .progress import Silent, progress
@@ -40,7 +40,7 @@ class Trainer:
         the history; or functions, called as ``on_epoch_end``. Setting ``trainer.stop = True`` ends training after the
         batch at hand; its epoch is closed as any other.
     schedule : learning-rate schedule, optional
-        Its ``step()`` is called after each epoch.
+        Its ``step()`` is called after each epoch; `ReduceLROnPlateau` is given the epoch's figure that it monitors.
     clip_norm : float, optional
         Scale the gradients of each step to at most this norm.
     seed : int, optional
@@ -145,12 +145,20 @@ class Trainer:
                 record["lr"] = self.optimizer.lr
                 self.epoch += 1
                 self.history.append(record)
-                if self.schedule is not None:
-                    self.schedule.step()
+                self._step_schedule(record)
                 shown.end_epoch(record)
                 for hook in end:
                     hook(self, record)
         return self.history
+
+    def _step_schedule(self, record: dict[str, Any]) -> None:
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            name = self.schedule.monitor or ("val_loss" if "val_loss" in record else "loss")
+            if name not in record:
+                raise ValueError(f"Trainer.fit: the schedule's monitor must be of {', '.join(record)}, got {name!r}")
+            self.schedule.step(record[name])
+        elif self.schedule is not None:
+            self.schedule.step()
 
     def evaluate(self, data: Any, batch_size: int = 128) -> dict[str, float]:
         """The loss and the metrics of predictions.

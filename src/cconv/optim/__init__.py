@@ -1,0 +1,43 @@
+"""Optimisers, learning-rate schedules, clipping of gradients, averaging of weights. Their numbers are PyTorch's."""
+
+from .adam import Adam, AdamW
+from .averaging import EMA
+from .clipping import clip_grad_norm, clip_grad_value
+from .optimizer import Optimizer
+from .rmsprop import RMSprop
+from .schedule import (
+    ChainedScheduler,
+    CosineAnnealingLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiStepLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    Schedule,
+    SequentialLR,
+    StepLR,
+)
+from .sgd import SGD
+
+__all__ = [
+    "EMA",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "ChainedScheduler",
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "OneCycleLR",
+    "Optimizer",
+    "RMSprop",
+    "ReduceLROnPlateau",
+    "Schedule",
+    "SequentialLR",
+    "StepLR",
+    "clip_grad_norm",
+    "clip_grad_value",
+]
