@@ -172,6 +172,10 @@ ACTIVATIONS = {
     "sigmoid": ("y", {}),
     "tanh": ("y", {}),
     "softplus": ("x", {"beta": 0.75, "threshold": 1.5}),
+    "elu": ("x", {"alpha": 0.7}),
+    "gelu": ("x", {}),
+    "silu": ("x", {}),
+    "hardswish": ("x", {}),
     "softmax": ("x", {"dim": 1}),
     "log_softmax": ("x", {"dim": 1}),
 }
@@ -180,7 +184,8 @@ ACTIVATIONS = {
 def _activation(name):
     def draw_call(draw):
         x = draw.normal(draw.of(2, 5), draw.of(1, 7, 40), *draw.of((), (3,), (6, 9), (31, 31)))
-        return Call(name, {"x": x}, ACTIVATIONS[name][1], ("x",))
+        options = {"approximate": draw.of("none", "tanh")} if name == "gelu" else ACTIVATIONS[name][1]
+        return Call(name, {"x": x}, options, ("x",))
 
     return draw_call
 
@@ -188,11 +193,23 @@ def _activation(name):
 def _activation_backward(name):
     def draw_call(draw):
         call = _activation(name)(draw)
-        kept, options = ACTIVATIONS[name]
+        kept, _ = ACTIVATIONS[name]
         value = call.arrays["x"] if kept == "x" else call()[0]
-        return Call(f"{name}_backward", {"grad_y": draw.normal(*value.shape), kept: value}, options)
+        return Call(f"{name}_backward", {"grad_y": draw.normal(*value.shape), kept: value}, call.options)
 
     return draw_call
+
+
+def maxout(draw):
+    size = draw.upto(4)
+    x = draw.normal(draw.of(2, 5), size * draw.of(1, 3, 8), *draw.of((), (3,), (4, 4), (6, 9), (17, 31)))
+    return Call("maxout", {"x": x}, {"pool_size": size}, ("x",))
+
+
+def maxout_backward(draw):
+    call = maxout(draw)
+    (y,) = call()
+    return Call("maxout_backward", {"grad_y": draw.normal(*y.shape), **call.arrays}, call.options)
 
 
 def _loss(name):
@@ -226,6 +243,7 @@ DRAWS: dict[str, Callable[[Draw], Call]] = {
         *(conv2d, conv2d_backward, linear, linear_backward),
         *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
         *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, batch_norm, batch_norm_backward),
+        *(maxout, maxout_backward),
     )
 }
 for activation in ACTIVATIONS:

@@ -66,6 +66,15 @@ LAYERS = {
     "sigmoid": (lambda **o: nn.Sigmoid(), (2, 3, 4)),
     "tanh": (lambda **o: nn.Tanh(), (2, 3, 4)),
     "softplus": (lambda **o: nn.Softplus(beta=2.0, threshold=3.0), (2, 3, 4)),
+    "elu": (lambda **o: nn.ELU(0.7), (2, 3, 4)),
+    "gelu": (lambda **o: nn.GELU(), (2, 3, 4)),
+    "gelu_tanh": (lambda **o: nn.GELU("tanh"), (2, 3, 4)),
+    "silu": (lambda **o: nn.SiLU(), (2, 3, 4)),
+    "hardswish": (lambda **o: nn.Hardswish(), (2, 3, 4)),
+    "softmax": (lambda **o: nn.Softmax(), (2, 3, 4)),
+    "softmax_last": (lambda **o: nn.Softmax(-1), (2, 3, 4)),
+    "log_softmax": (lambda **o: nn.LogSoftmax(), (2, 5)),
+    "maxout": (lambda **o: nn.Maxout(3), (2, 6, 4)),
     "identity": (lambda **o: nn.Identity(), (2, 3, 4)),
     "rescale": (lambda **o: nn.Rescale(0.5, -1.0, **o), (2, 3, 4, 4)),
     "normalize": (lambda **o: nn.Normalize([0.1, 0.2, 0.3], [1.0, 2.0, 3.0], **o), (2, 3, 4, 4)),
@@ -179,6 +188,9 @@ def test_repr_is_pytorchs_with_defaults_left_out():
     assert repr(nn.AvgPool2d(2, count_include_pad=False)) == "AvgPool2d(kernel_size=(2, 2), count_include_pad=False)"
     assert repr(nn.LeakyReLU(0.2)) == "LeakyReLU(negative_slope=0.2)"
     assert repr(nn.Softplus()) == "Softplus(beta=1, threshold=20)"
+    assert repr(nn.ELU(0.5)) == "ELU(alpha=0.5)"
+    assert repr(nn.GELU()) == "GELU()" and repr(nn.GELU("tanh")) == "GELU(approximate='tanh')"
+    assert repr(nn.Softmax(-1)) == "Softmax(dim=-1)" and repr(nn.Maxout(2)) == "Maxout(2)"
     assert repr(nn.Flatten()) == "Flatten()"
     assert repr(nn.Rescale(0.5, -1)) == "Rescale(0.5, offset=-1)"
     assert repr(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Tanh()))) == (

@@ -380,6 +380,30 @@ def elementwise_backward(where: str, grad_y, name: str, kept) -> tuple[np.ndarra
     return grad_y, kept
 
 
+def approximate(where: str, value) -> bool:
+    """Whether gelu is to be the approximation by tanh."""
+    return choice(where, "approximate", value, ("none", "tanh")) == "tanh"
+
+
+def maxout(where: str, x, pool_size) -> tuple[np.ndarray, int, tuple[int, ...]]:
+    """(x, pool_size, shape of y) of maxout."""
+    x = _with_channels(where, x)
+    size = whole(where, "pool_size", pool_size, 1)
+    if x.shape[1] % size:
+        raise ValueError(f"{where}: pool_size={size} does not divide the {x.shape[1]} channels of x {x.shape}")
+    return x, size, (x.shape[0], x.shape[1] // size, *x.shape[2:])
+
+
+def maxout_backward(where: str, grad_y, x, pool_size) -> tuple[np.ndarray, np.ndarray, int]:
+    """(grad_y, x, pool_size) of maxout_backward."""
+    x, size, shape = maxout(where, x, pool_size)
+    grad_y = real(where, "grad_y", grad_y)
+    _match_output(where, grad_y, shape)
+    if grad_y.dtype is not x.dtype:
+        same_dtype(where, grad_y=grad_y, x=x)
+    return grad_y, x, size
+
+
 def softmax(where: str, x, dim) -> tuple[np.ndarray, int]:
     """(x, axis) of softmax and log_softmax, axis in 0..x.ndim - 1."""
     x = real(where, "x", x)

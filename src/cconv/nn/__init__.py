@@ -1,7 +1,21 @@
 """Layers, containers, losses and initialisers, with PyTorch's names."""
 
 from . import init
-from .activation import Identity, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
+from .activation import (
+    ELU,
+    GELU,
+    Hardswish,
+    Identity,
+    LeakyReLU,
+    LogSoftmax,
+    Maxout,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from .containers import Residual, Sequential
 from .conv import Conv2d
 from .layer import Backward, Buffer, Layer, Parameter
@@ -12,6 +26,8 @@ from .pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from .preprocess import Normalize, Rescale
 
 __all__ = [
+    "ELU",
+    "GELU",
     "AdaptiveAvgPool2d",
     "AvgPool2d",
     "BCEWithLogitsLoss",
@@ -22,20 +38,25 @@ __all__ = [
     "Conv2d",
     "CrossEntropyLoss",
     "Flatten",
+    "Hardswish",
     "Identity",
     "Layer",
     "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "Loss",
     "MSELoss",
     "MaxPool2d",
+    "Maxout",
     "Normalize",
     "Parameter",
     "ReLU",
     "Rescale",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "Softmax",
     "Softplus",
     "Tanh",
     "init",
