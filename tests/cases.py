@@ -166,6 +166,33 @@ def batch_norm_backward(draw):
     return Call("batch_norm_backward", arrays, call.options)
 
 
+def group_norm(draw):
+    """Planes narrower than 16 numbers, 16, and wider; at least 5 numbers a group, as two normalise to -1 and 1."""
+    groups, plane = draw.of(1, 2, 5), draw.of((), (2,), (3, 5), (4, 4), (7, 7), (9, 13))
+    channels = groups * draw.of(1 if len(plane) > 1 else 5, 3 if plane else 6, 8)
+    x = draw.normal(draw.of(2, 5, 9), channels, *plane)
+    x += 3 * draw.normal(channels, *[1] * (x.ndim - 2))
+    weights = {"weight": draw.normal(channels), "bias": draw.normal(channels)} if draw.of(True, True, False) else {}
+    return Call("group_norm", {"x": x, **weights}, {"num_groups": groups, "eps": draw.of(1e-5, 0.1)}, ("x",))
+
+
+def layer_norm(draw):
+    shape = draw.of((5,), (7,), (16,), (33,), (70,), (3, 5), (200,), (4, 6, 6))
+    x = draw.normal(draw.of(2, 5, 9), *draw.of((), (3,)), *shape) + draw.of(0, 3)
+    weights = {"weight": draw.normal(*shape), "bias": draw.normal(*shape)} if draw.of(True, True, False) else {}
+    options = {"normalized_shape": shape if len(shape) > 1 else draw.of(shape, shape[0]), "eps": draw.of(1e-5, 0.1)}
+    return Call("layer_norm", {"x": x.astype(draw.dtype), **weights}, options, ("x",))
+
+
+def _norm_backward(name):
+    def draw_call(draw):
+        call = (group_norm if name == "group_norm" else layer_norm)(draw)
+        arrays = {k: a for k, a in call.arrays.items() if k != "bias"}
+        return Call(f"{name}_backward", {"grad_y": draw.normal(*arrays["x"].shape), **arrays}, call.options)
+
+    return draw_call
+
+
 ACTIVATIONS = {
     "relu": ("y", {}),
     "leaky_relu": ("x", {"negative_slope": 0.2}),
@@ -243,12 +270,14 @@ DRAWS: dict[str, Callable[[Draw], Call]] = {
         *(conv2d, conv2d_backward, linear, linear_backward),
         *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
         *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, batch_norm, batch_norm_backward),
-        *(maxout, maxout_backward),
+        *(maxout, maxout_backward, group_norm, layer_norm),
     )
 }
 for activation in ACTIVATIONS:
     DRAWS[activation] = _activation(activation)
     DRAWS[f"{activation}_backward"] = _activation_backward(activation)
+for norm in ("group_norm", "layer_norm"):
+    DRAWS[f"{norm}_backward"] = _norm_backward(norm)
 for loss in ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits"):
     DRAWS[loss] = _loss(loss)
     DRAWS[f"{loss}_backward"] = _loss_backward(loss)

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.usefixtures("poison")
 
 FUSED = [name for name in _dispatch.usable() if name != "baseline"]
 # A convolution has many paths, the rest few.
-CALLS = [(name, seed) for name in DRAWS for seed in range({"conv": 40, "batc": 24}.get(name[:4], 8))]
+SEEDS = {"conv": 40, "batc": 24, "grou": 24, "laye": 24}
+CALLS = [(name, seed) for name in DRAWS for seed in range(SEEDS.get(name[:4], 8))]
 
 
 @pytest.mark.parametrize(("name", "seed"), CALLS)

@@ -28,6 +28,14 @@ def tracked(layer):
     return layer
 
 
+def scaled(layer):
+    """A normalisation with a weight and bias of its own for each channel."""
+    rng = np.random.default_rng(5)
+    for parameter in layer.parameters():
+        parameter.value = rng.normal(size=parameter.value.shape)
+    return layer
+
+
 LAYERS = {
     "conv": (lambda **o: nn.Conv2d(4, 6, 3, rng=0, **o), (2, 4, 7, 6)),
     "conv_everything": (
@@ -50,6 +58,11 @@ LAYERS = {
     "batch_norm": (lambda **o: tracked(nn.BatchNorm2d(3, **o)), (2, 3, 5, 4)),
     "batch_norm_features": (lambda **o: tracked(nn.BatchNorm1d(5, eps=0.1, **o)), (4, 5)),
     "batch_norm_sequences": (lambda **o: tracked(nn.BatchNorm1d(5, affine=False, **o)), (4, 5, 6)),
+    "group_norm": (lambda **o: scaled(nn.GroupNorm(2, 6, **o)), (2, 6, 5, 4)),
+    "group_norm_narrow": (lambda **o: scaled(nn.GroupNorm(2, 6, eps=0.1, **o)), (3, 6, 3)),
+    "group_norm_plain": (lambda **o: nn.GroupNorm(3, 6, affine=False, **o), (2, 6, 3, 3)),
+    "layer_norm": (lambda **o: scaled(nn.LayerNorm(7, **o)), (2, 3, 7)),
+    "layer_norm_no_bias": (lambda **o: scaled(nn.LayerNorm((3, 4), bias=False, **o)), (2, 3, 4)),
     "residual": (lambda **o: nn.Residual(nn.Conv2d(3, 3, 3, padding=1, rng=0, **o)), (2, 3, 5, 4)),
     "residual_shortcut": (
         lambda **o: nn.Residual(

@@ -284,6 +284,31 @@ BAD = [
         "needs must be three booleans",
         lambda M: M.batch_norm_backward(X, X, f32(3), f32(3), needs=False),
     ),
+    # group and layer normalisation
+    (ValueError, "num_groups=2 does not divide the 3 channels of x (4, 3, 8, 9)", lambda M: M.group_norm(X, 2)),
+    (ValueError, "num_groups must be at least 1, got 0", lambda M: M.group_norm_backward(X, X, 0)),
+    (ValueError, "weight has shape (4,), x (4, 3, 8, 9) expects (3,)", lambda M: M.group_norm(X, 3, f32(4))),
+    (TypeError, "got x float32, bias float64", lambda M: M.group_norm(X, 3, None, f64(3))),
+    (
+        ValueError,
+        "grad_y has shape (4, 3), the output has (4, 3, 8, 9)",
+        lambda M: M.group_norm_backward(f32(4, 3), X, 3),
+    ),
+    (ValueError, "eps must be at least 0, got -1", lambda M: M.group_norm(X, 3, eps=-1)),
+    (ValueError, "x has 1 dimensions (3,), expected (N, C) or (N, C, ...)", lambda M: M.group_norm(f32(3), 1)),
+    (
+        ValueError,
+        "x has shape (4, 3, 8, 9), which does not end with normalized_shape=(8, 8)",
+        lambda M: M.layer_norm(X, (8, 8)),
+    ),
+    (ValueError, "x has shape (4,), which does not end with", lambda M: M.layer_norm_backward(f32(4), f32(4), (3, 4))),
+    (ValueError, "normalized_shape must have at least one dimension", lambda M: M.layer_norm(X, ())),
+    (ValueError, "normalized_shape must be at least 1, got 0", lambda M: M.layer_norm(f32(4, 0), 0)),
+    (TypeError, "normalized_shape must be an integer, got 'last'", lambda M: M.layer_norm(X, "last")),
+    (ValueError, "weight has shape (8,), expected normalized_shape=(9,)", lambda M: M.layer_norm(X, 9, f32(8))),
+    (TypeError, "arrays must share one dtype", lambda M: M.layer_norm(X, 9, f64(9))),
+    (TypeError, "got grad_y float64, x float32", lambda M: M.layer_norm_backward(f64(4, 9), f32(4, 9), 9)),
+    (ValueError, "needs must be three booleans", lambda M: M.layer_norm_backward(X, X, 9, needs=(1, 2))),
     # options
     (ValueError, "needs must be three booleans", lambda M: M.conv2d_backward(f32(4, 16, 4, 5), X, W, needs=True)),
     (

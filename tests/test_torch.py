@@ -54,6 +54,10 @@ TWINS = {
     "avg_pool2d": T.avg_pool2d,
     "adaptive_avg_pool2d": T.adaptive_avg_pool2d,
     "batch_norm": batch_norm,
+    "group_norm": lambda x, weight=None, bias=None, *, num_groups, eps: T.group_norm(x, num_groups, weight, bias, eps),
+    "layer_norm": lambda x, weight=None, bias=None, *, normalized_shape, eps: T.layer_norm(
+        x, tuple(np.atleast_1d(normalized_shape)), weight, bias, eps
+    ),
     **{
         name: getattr(T, name)
         for name in (
@@ -76,6 +80,14 @@ GRADIENTS = {
     "avg_pool2d": (("x",), lambda g, a, y, o: (F.avg_pool2d_backward(g, a["x"].shape, **o),)),
     "adaptive_avg_pool2d": (("x",), lambda g, a, y, o: (F.adaptive_avg_pool2d_backward(g, a["x"].shape),)),
     "batch_norm": (("x", "weight", "bias"), batch_norm_gradients),
+    "group_norm": (
+        ("x", "weight", "bias"),
+        lambda g, a, y, o: F.group_norm_backward(g, a["x"], weight=a.get("weight"), **o),
+    ),
+    "layer_norm": (
+        ("x", "weight", "bias"),
+        lambda g, a, y, o: F.layer_norm_backward(g, a["x"], weight=a.get("weight"), **o),
+    ),
     **{
         name: (("x",), lambda g, a, y, o, name=name: (getattr(F, f"{name}_backward")(g, y[0]),))
         for name in ("relu", "sigmoid", "tanh")
@@ -116,7 +128,7 @@ def compare(call, dtype, exact=False):
             assert distance(got, tensors[name].grad.numpy()) <= BOUND[dtype.name], name
 
 
-MANY = ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "batch_norm")
+MANY = ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "batch_norm", "group_norm", "layer_norm")
 CALLS = [(name, seed) for name in FORWARD for seed in range(100, 160 if name in MANY else 110)]
 
 

@@ -21,7 +21,7 @@ from .conv import Conv2d
 from .layer import Backward, Buffer, Layer, Parameter
 from .linear import Flatten, Linear
 from .loss import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
-from .norm import BatchNorm1d, BatchNorm2d
+from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from .pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from .preprocess import Normalize, Rescale
 
@@ -38,9 +38,11 @@ __all__ = [
     "Conv2d",
     "CrossEntropyLoss",
     "Flatten",
+    "GroupNorm",
     "Hardswish",
     "Identity",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
