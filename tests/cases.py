@@ -227,6 +227,26 @@ def _activation_backward(name):
     return draw_call
 
 
+def dropout(draw):
+    x = draw.normal(draw.of(2, 5), *draw.of((), (3,), (64,), (7, 9, 5), (8, 31, 33)))
+    return Call("dropout", {"x": x}, {"p": draw.of(0.1, 0.5, 0.9), "seed": draw.upto(2**40), "step": draw.upto(9)})
+
+
+def dropout2d(draw):
+    x = draw.normal(draw.of(2, 5), draw.of(1, 40), 3, 5)
+    return Call("dropout2d", {"x": x}, {"p": draw.of(0.1, 0.5), "seed": draw.upto(2**40), "step": draw.upto(9)})
+
+
+def dropout_backward(draw):
+    call = dropout(draw)
+    return Call("dropout_backward", {"grad_y": call.arrays["x"]}, call.options)
+
+
+def dropout2d_backward(draw):
+    call = dropout2d(draw)
+    return Call("dropout2d_backward", {"grad_y": call.arrays["x"]}, call.options)
+
+
 def maxout(draw):
     size = draw.upto(4)
     x = draw.normal(draw.of(2, 5), size * draw.of(1, 3, 8), *draw.of((), (3,), (4, 4), (6, 9), (17, 31)))
@@ -270,6 +290,7 @@ DRAWS: dict[str, Callable[[Draw], Call]] = {
         *(conv2d, conv2d_backward, linear, linear_backward),
         *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
         *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, batch_norm, batch_norm_backward),
+        *(dropout, dropout_backward, dropout2d, dropout2d_backward),
         *(maxout, maxout_backward, group_norm, layer_norm),
     )
 }

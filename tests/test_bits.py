@@ -44,7 +44,7 @@ def test_instruction_sets_change_no_bit(name, seed, dtype, threads, keep_isa):
 def test_a_batch_changes_no_bit(name, seed, isa, dtype, threads):
     call = draw_call(name, seed, dtype)
     if not call.images:
-        pytest.skip("normalised with the statistics of the batch")
+        pytest.skip("takes statistics or random numbers of the whole batch")
     threads(3)
     y = call()[: 1 if name == "batch_norm" else None]
     for n in range(len(y[0])):

@@ -284,6 +284,14 @@ BAD = [
         "needs must be three booleans",
         lambda M: M.batch_norm_backward(X, X, f32(3), f32(3), needs=False),
     ),
+    # dropout
+    (ValueError, "dropout: p must be at most 1, got 1.5", lambda M: M.dropout(X, 1.5)),
+    (ValueError, "p must be at least 0, got -0.1", lambda M: M.dropout_backward(X, -0.1)),
+    (TypeError, "seed must be an integer, got 0.5", lambda M: M.dropout2d(X, seed=0.5)),
+    (ValueError, "seed must be in 0..2**64 - 1, got -1", lambda M: M.dropout(X, seed=-1)),
+    (ValueError, "step must be at least 0, got -1", lambda M: M.dropout(X, step=-1)),
+    (ValueError, "x has 2 dimensions (4, 3), expected 4", lambda M: M.dropout2d(f32(4, 3))),
+    (TypeError, "grad_y has dtype int64", lambda M: M.dropout2d_backward(i64(4, 3, 2, 2))),
     # group and layer normalisation
     (ValueError, "num_groups=2 does not divide the 3 channels of x (4, 3, 8, 9)", lambda M: M.group_norm(X, 2)),
     (ValueError, "num_groups must be at least 1, got 0", lambda M: M.group_norm_backward(X, X, 0)),

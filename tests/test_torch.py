@@ -53,6 +53,9 @@ TWINS = {
     "max_pool2d": max_pool2d,
     "avg_pool2d": T.avg_pool2d,
     "adaptive_avg_pool2d": T.adaptive_avg_pool2d,
+    # PyTorch draws other masks: ours is handed to it.
+    "dropout": lambda x, **o: x * tensor(F.dropout(np.ones(x.shape, x.detach().numpy().dtype), **o)),
+    "dropout2d": lambda x, **o: x * tensor(F.dropout2d(np.ones(x.shape, x.detach().numpy().dtype), **o)),
     "batch_norm": batch_norm,
     "group_norm": lambda x, weight=None, bias=None, *, num_groups, eps: T.group_norm(x, num_groups, weight, bias, eps),
     "layer_norm": lambda x, weight=None, bias=None, *, normalized_shape, eps: T.layer_norm(
@@ -79,6 +82,10 @@ GRADIENTS = {
     "max_pool2d": (("x",), lambda g, a, y, o: (F.max_pool2d_backward(g, y[1], a["x"].shape),)),
     "avg_pool2d": (("x",), lambda g, a, y, o: (F.avg_pool2d_backward(g, a["x"].shape, **o),)),
     "adaptive_avg_pool2d": (("x",), lambda g, a, y, o: (F.adaptive_avg_pool2d_backward(g, a["x"].shape),)),
+    **{
+        name: (("x",), lambda g, a, y, o, name=name: (getattr(F, f"{name}_backward")(g, **o),))
+        for name in ("dropout", "dropout2d")
+    },
     "batch_norm": (("x", "weight", "bias"), batch_norm_gradients),
     "group_norm": (
         ("x", "weight", "bias"),

@@ -432,6 +432,26 @@ def elementwise_backward(where: str, grad_y, name: str, kept) -> tuple[np.ndarra
     return grad_y, kept
 
 
+def dropout(where: str, name: str, x, ndim: int | None, p, seed, step) -> tuple[np.ndarray, float, int, int]:
+    """(x, p, seed, step) of dropout and its gradient."""
+    x = real(where, name, x, ndim)
+    try:
+        seed = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"{where}: seed must be an integer, got {seed!r}") from None
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"{where}: seed must be in 0..2**64 - 1, got {seed!r}")
+    return x, probability(where, p), seed, whole(where, "step", step)
+
+
+def probability(where: str, p) -> float:
+    """`p` as a float in 0..1."""
+    result = number(where, "p", p, 0)
+    if result > 1:
+        raise ValueError(f"{where}: p must be at most 1, got {p!r}")
+    return result
+
+
 def approximate(where: str, value) -> bool:
     """Whether gelu is to be the approximation by tanh."""
     return choice(where, "approximate", value, ("none", "tanh")) == "tanh"

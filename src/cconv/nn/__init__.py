@@ -18,6 +18,7 @@ from .activation import (
 )
 from .containers import Residual, Sequential
 from .conv import Conv2d
+from .dropout import Dropout, Dropout2d
 from .layer import Backward, Buffer, Layer, Parameter
 from .linear import Flatten, Linear
 from .loss import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
@@ -37,6 +38,8 @@ __all__ = [
     "Buffer",
     "Conv2d",
     "CrossEntropyLoss",
+    "Dropout",
+    "Dropout2d",
     "Flatten",
     "GroupNorm",
     "Hardswish",

@@ -35,6 +35,7 @@ from .activation import (
     tanh_backward,
 )
 from .conv import conv2d, conv2d_backward
+from .dropout import dropout, dropout2d, dropout2d_backward, dropout_backward
 from .identities import avg_pool_backward_kron, conv2d_grad_x_full, convolve2d_true, rotate180, stride_expand
 from .linear import linear, linear_backward
 from .loss import (
@@ -78,6 +79,10 @@ __all__ = [
     "convolve2d_true",
     "cross_entropy",
     "cross_entropy_backward",
+    "dropout",
+    "dropout2d",
+    "dropout2d_backward",
+    "dropout_backward",
     "elu",
     "elu_backward",
     "gelu",
