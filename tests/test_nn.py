@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from cconv import gradcheck, nn
+from cconv import gradcheck, nn, optim
 
 
 def images(*shape, dtype=np.float64):
@@ -34,6 +34,12 @@ def scaled(layer):
     for parameter in layer.parameters():
         parameter.value = rng.normal(size=parameter.value.shape)
     return layer
+
+
+def dense(channels, growth, seed, **options):
+    """A step of a DenseNet."""
+    conv = nn.Conv2d(channels, growth, 3, padding=1, rng=seed, **options)
+    return nn.Parallel(nn.Identity(), nn.Sequential(scaled(nn.GroupNorm(1, channels, **options)), nn.GELU(), conv))
 
 
 LAYERS = {
@@ -72,6 +78,16 @@ LAYERS = {
         ),
         (2, 3, 5, 4),
     ),
+    "parallel": (
+        lambda **o: nn.Parallel(nn.Identity(), nn.Conv2d(3, 2, 3, padding=1, rng=0, **o), nn.Tanh()),
+        (2, 3, 5, 4),
+    ),
+    "parallel_sum": (
+        lambda **o: nn.Parallel(nn.Conv2d(3, 4, 3, 2, 1, rng=0, **o), nn.Conv2d(3, 4, 1, 2, rng=1, **o), merge="sum"),
+        (2, 3, 5, 4),
+    ),
+    "parallel_last": (lambda **o: nn.Parallel(nn.Sigmoid(), nn.MaxPool2d((1, 2)), dim=-1), (2, 3, 5, 4)),
+    "dense_block": (lambda **o: nn.Sequential(dense(3, 2, 0, **o), dense(5, 2, 1, **o)), (2, 3, 5, 4)),
     "flatten": (lambda **o: nn.Flatten(), (2, 3, 4, 5)),
     "flatten_2": (lambda **o: nn.Flatten(start_dim=2), (2, 3, 4, 5)),
     "relu": (lambda **o: nn.ReLU(), (2, 3, 4)),
@@ -311,6 +327,75 @@ class TestOwnLayer:
 
         with pytest.raises(NotImplementedError, match=r"Empty has no forward\(self, x, train=True\)"):
             Empty()(np.zeros(1))
+
+
+class TestParallel:
+    def test_side_by_side_and_added(self):
+        first, second, x = nn.Tanh(), nn.Sigmoid(), images(2, 3, 4, 4)
+        for dim in (0, 1, -1):
+            y = nn.Parallel(first, second, dim=dim)(x)
+            np.testing.assert_array_equal(y, np.concatenate([first(x), second(x)], dim))
+        np.testing.assert_array_equal(nn.Parallel(first, second, merge="sum")(x), first(x) + second(x))
+
+    def test_names_and_repr(self):
+        layer = nn.Parallel(nn.Linear(2, 3), nn.Sequential(nn.ReLU(), nn.Linear(2, 1, bias=False)))
+        assert list(layer.state_dict()) == ["0.weight", "0.bias", "1.1.weight"]
+        assert len(layer) == 2 and layer[1] is list(layer)[1]
+        assert repr(nn.Parallel(nn.ReLU(), merge="sum")) == "Parallel(merge='sum'\n  (0): ReLU()\n)"
+
+    def test_arrays_of_others_are_left_alone(self):
+        x, grad = images(2, 3), images(2, 6)
+        x.flags.writeable = grad.flags.writeable = False
+        y, backward = nn.Parallel(nn.Identity(), nn.Identity()).forward(x)
+        np.testing.assert_array_equal(y, np.concatenate([x, x], 1))
+        np.testing.assert_array_equal(backward(grad), grad[:, :3] + grad[:, 3:])
+
+    @pytest.mark.parametrize(
+        ("call", "error", "message"),
+        [
+            (lambda: nn.Parallel(), ValueError, "at least one branch"),
+            (lambda: nn.Parallel(nn.ReLU), TypeError, r"Parallel\[0\]: expected a layer, got the class ReLU"),
+            (
+                lambda: nn.Parallel(nn.ReLU(), merge="mean"),
+                ValueError,
+                "merge must be one of 'concat', 'sum', got 'mean'",
+            ),
+            (lambda: nn.Parallel(nn.ReLU(), dim=2)(images(2, 3)), ValueError, r"dim must be in -2..1 .* got 2"),
+            (
+                lambda: nn.Parallel(nn.ReLU(), nn.MaxPool2d(2))(images(2, 3, 4, 4)),
+                ValueError,
+                r"Parallel\[1\] MaxPool2d: gives \(2, 3, 2, 2\), branch 0 gives \(2, 3, 4, 4\): "
+                "they must be equal but for dim 1",
+            ),
+            (
+                lambda: nn.Parallel(nn.ReLU(), nn.Linear(3, 4), merge="sum")(images(2, 3)),
+                ValueError,
+                r"Parallel\[1\] Linear: gives \(2, 4\), branch 0 gives \(2, 3\): they must be equal$",
+            ),
+            (
+                lambda: nn.Sequential(nn.ReLU(), nn.Parallel(nn.ReLU(), nn.Linear(5, 4)))(images(2, 3)),
+                ValueError,
+                r"Sequential\[1\] Parallel\[1\] Linear: in_features=5, but ReLU gives 3",
+            ),
+        ],
+    )
+    def test_errors(self, call, error, message):
+        with pytest.raises(error, match=message):
+            call()
+
+    def test_a_dense_network_learns(self):
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(64, 1, 6, 6)).astype(np.float32)
+        labels = (x[:, 0, :3].mean((1, 2)) > x[:, 0, 3:].mean((1, 2))).astype(np.int64)
+        model = nn.Sequential(dense(1, 4, 0), dense(5, 4, 1), nn.Flatten(), nn.Linear(324, 2, rng=2))
+        criterion, optimizer = nn.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(30):
+            logits, backward = model.forward(x)
+            _, loss_backward = criterion.forward(logits, labels)
+            backward(loss_backward(), need_x=False)
+            optimizer.step()
+            optimizer.zero_grad()
+        assert criterion(model(x), labels) < 0.1
 
 
 class TestSequential:

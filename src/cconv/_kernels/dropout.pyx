@@ -25,10 +25,10 @@ cdef inline void words(uint32_t* out, uint64_t block, uint32_t step, uint32_t st
     cdef uint32_t d[16]
     cdef uint32_t low = <uint32_t> seed, high = <uint32_t> (seed >> 32)
     cdef uint64_t p, q
-    cdef int k, r
+    cdef int k, _r
     for k in range(16):
         a[k], b[k], c[k], d[k] = <uint32_t> (block * 16 + <uint64_t> k), <uint32_t> ((block * 16) >> 32), step, stream
-    for r in range(10):
+    for _r in range(10):
         for k in range(16):
             p, q = <uint64_t> 0xD2511F53 * a[k], <uint64_t> 0xCD9E8D57 * c[k]
             a[k], c[k] = <uint32_t> (q >> 32) ^ b[k] ^ low, <uint32_t> (p >> 32) ^ d[k] ^ high

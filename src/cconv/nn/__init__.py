@@ -16,7 +16,7 @@ from .activation import (
     Softplus,
     Tanh,
 )
-from .containers import Residual, Sequential
+from .containers import Parallel, Residual, Sequential
 from .conv import Conv2d
 from .dropout import Dropout, Dropout2d
 from .layer import Backward, Buffer, Layer, Parameter
@@ -54,6 +54,7 @@ __all__ = [
     "MaxPool2d",
     "Maxout",
     "Normalize",
+    "Parallel",
     "Parameter",
     "ReLU",
     "Rescale",
