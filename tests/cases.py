@@ -166,12 +166,43 @@ def batch_norm_backward(draw):
     return Call("batch_norm_backward", arrays, call.options)
 
 
+def group_norm(draw):
+    """Planes narrower than 16 numbers, 16, and wider; at least 5 numbers a group, as two normalise to -1 and 1."""
+    groups, plane = draw.of(1, 2, 5), draw.of((), (2,), (3, 5), (4, 4), (7, 7), (9, 13))
+    channels = groups * draw.of(1 if len(plane) > 1 else 5, 3 if plane else 6, 8)
+    x = draw.normal(draw.of(2, 5, 9), channels, *plane)
+    x += 3 * draw.normal(channels, *[1] * (x.ndim - 2))
+    weights = {"weight": draw.normal(channels), "bias": draw.normal(channels)} if draw.of(True, True, False) else {}
+    return Call("group_norm", {"x": x, **weights}, {"num_groups": groups, "eps": draw.of(1e-5, 0.1)}, ("x",))
+
+
+def layer_norm(draw):
+    shape = draw.of((5,), (7,), (16,), (33,), (70,), (3, 5), (200,), (4, 6, 6))
+    x = draw.normal(draw.of(2, 5, 9), *draw.of((), (3,)), *shape) + draw.of(0, 3)
+    weights = {"weight": draw.normal(*shape), "bias": draw.normal(*shape)} if draw.of(True, True, False) else {}
+    options = {"normalized_shape": shape if len(shape) > 1 else draw.of(shape, shape[0]), "eps": draw.of(1e-5, 0.1)}
+    return Call("layer_norm", {"x": x.astype(draw.dtype), **weights}, options, ("x",))
+
+
+def _norm_backward(name):
+    def draw_call(draw):
+        call = (group_norm if name == "group_norm" else layer_norm)(draw)
+        arrays = {k: a for k, a in call.arrays.items() if k != "bias"}
+        return Call(f"{name}_backward", {"grad_y": draw.normal(*arrays["x"].shape), **arrays}, call.options)
+
+    return draw_call
+
+
 ACTIVATIONS = {
     "relu": ("y", {}),
     "leaky_relu": ("x", {"negative_slope": 0.2}),
     "sigmoid": ("y", {}),
     "tanh": ("y", {}),
     "softplus": ("x", {"beta": 0.75, "threshold": 1.5}),
+    "elu": ("x", {"alpha": 0.7}),
+    "gelu": ("x", {}),
+    "silu": ("x", {}),
+    "hardswish": ("x", {}),
     "softmax": ("x", {"dim": 1}),
     "log_softmax": ("x", {"dim": 1}),
 }
@@ -180,7 +211,8 @@ ACTIVATIONS = {
 def _activation(name):
     def draw_call(draw):
         x = draw.normal(draw.of(2, 5), draw.of(1, 7, 40), *draw.of((), (3,), (6, 9), (31, 31)))
-        return Call(name, {"x": x}, ACTIVATIONS[name][1], ("x",))
+        options = {"approximate": draw.of("none", "tanh")} if name == "gelu" else ACTIVATIONS[name][1]
+        return Call(name, {"x": x}, options, ("x",))
 
     return draw_call
 
@@ -188,11 +220,43 @@ def _activation(name):
 def _activation_backward(name):
     def draw_call(draw):
         call = _activation(name)(draw)
-        kept, options = ACTIVATIONS[name]
+        kept, _ = ACTIVATIONS[name]
         value = call.arrays["x"] if kept == "x" else call()[0]
-        return Call(f"{name}_backward", {"grad_y": draw.normal(*value.shape), kept: value}, options)
+        return Call(f"{name}_backward", {"grad_y": draw.normal(*value.shape), kept: value}, call.options)
 
     return draw_call
+
+
+def dropout(draw):
+    x = draw.normal(draw.of(2, 5), *draw.of((), (3,), (64,), (7, 9, 5), (8, 31, 33)))
+    return Call("dropout", {"x": x}, {"p": draw.of(0.1, 0.5, 0.9), "seed": draw.upto(2**40), "step": draw.upto(9)})
+
+
+def dropout2d(draw):
+    x = draw.normal(draw.of(2, 5), draw.of(1, 40), 3, 5)
+    return Call("dropout2d", {"x": x}, {"p": draw.of(0.1, 0.5), "seed": draw.upto(2**40), "step": draw.upto(9)})
+
+
+def dropout_backward(draw):
+    call = dropout(draw)
+    return Call("dropout_backward", {"grad_y": call.arrays["x"]}, call.options)
+
+
+def dropout2d_backward(draw):
+    call = dropout2d(draw)
+    return Call("dropout2d_backward", {"grad_y": call.arrays["x"]}, call.options)
+
+
+def maxout(draw):
+    size = draw.upto(4)
+    x = draw.normal(draw.of(2, 5), size * draw.of(1, 3, 8), *draw.of((), (3,), (4, 4), (6, 9), (17, 31)))
+    return Call("maxout", {"x": x}, {"pool_size": size}, ("x",))
+
+
+def maxout_backward(draw):
+    call = maxout(draw)
+    (y,) = call()
+    return Call("maxout_backward", {"grad_y": draw.normal(*y.shape), **call.arrays}, call.options)
 
 
 def _loss(name):
@@ -253,11 +317,15 @@ DRAWS: dict[str, Callable[[Draw], Call]] = {
         *(conv2d, conv2d_backward, linear, linear_backward),
         *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
         *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, batch_norm, batch_norm_backward),
+        *(dropout, dropout_backward, dropout2d, dropout2d_backward),
+        *(maxout, maxout_backward, group_norm, layer_norm),
     )
 }
 for activation in ACTIVATIONS:
     DRAWS[activation] = _activation(activation)
     DRAWS[f"{activation}_backward"] = _activation_backward(activation)
+for norm in ("group_norm", "layer_norm"):
+    DRAWS[f"{norm}_backward"] = _norm_backward(norm)
 LOSSES = {
     "cross_entropy": "logits",
     "nll_loss": "x",

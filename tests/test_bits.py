@@ -14,7 +14,8 @@ pytestmark = pytest.mark.usefixtures("poison")
 
 FUSED = [name for name in _dispatch.usable() if name != "baseline"]
 # A convolution has many paths, the rest few.
-CALLS = [(name, seed) for name in DRAWS for seed in range({"conv": 40, "batc": 24}.get(name[:4], 8))]
+SEEDS = {"conv": 40, "batc": 24, "grou": 24, "laye": 24}
+CALLS = [(name, seed) for name in DRAWS for seed in range(SEEDS.get(name[:4], 8))]
 
 
 @pytest.mark.parametrize(("name", "seed"), CALLS)
@@ -43,7 +44,7 @@ def test_instruction_sets_change_no_bit(name, seed, dtype, threads, keep_isa):
 def test_a_batch_changes_no_bit(name, seed, isa, dtype, threads):
     call = draw_call(name, seed, dtype)
     if not call.images:
-        pytest.skip("normalised with the statistics of the batch")
+        pytest.skip("takes statistics or random numbers of the whole batch")
     threads(3)
     y = call()[: 1 if name == "batch_norm" else None]
     for n in range(len(y[0])):

@@ -24,6 +24,12 @@ ELEMENTWISE = [
     ("tanh", "y", {}),
     ("softplus", "x", {}),
     ("softplus", "x", {"beta": 2.5, "threshold": 1.0}),
+    ("elu", "x", {}),
+    ("elu", "x", {"alpha": 0.3}),
+    ("gelu", "x", {}),
+    ("gelu", "x", {"approximate": "tanh"}),
+    ("silu", "x", {}),
+    ("hardswish", "x", {}),
 ]
 # Around registers, and around the 16,384 numbers of a task.
 SIZES = [(0,), (), (1,), (2, 3), (7,), (8,), (9,), (3, 5), (17,), (31,), (2, 2, 2, 5), (16384,), (3, 16385)]
@@ -81,6 +87,33 @@ def test_relu_keeps_nan_and_passes_its_gradient(isa, dtype):
     assert_array_equal(F.relu_backward(np.array([3, 4, 5], dtype), y), [3, 0, 5])
 
 
+@pytest.mark.parametrize("name", ["elu", "gelu", "silu", "hardswish"])
+def test_the_sign_of_zero_stays(name, isa, dtype):
+    assert_array_equal(np.signbit(getattr(F, name)(np.array([0.0, -0.0], dtype))), [False, True])
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (3, 6, 1), (2, 12, 15), (3, 6, 4, 4), (2, 6, 33), (2, 6, 9, 9)])
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_maxout(shape, size, isa, dtype, n_threads, rng):
+    """Few different numbers: many groups have several maxima. NaN wins over all."""
+    x = rng.integers(-2, 3, shape).astype(dtype)
+    x[rng.random(shape) < 0.1] = NAN
+    x[rng.random(shape) < 0.1] = -INF
+    got, want = (M.maxout(x, size) for M in (F, R))
+    assert got.dtype == dtype
+    assert_array_equal(got, want)
+    grad_y = rng.normal(size=got.shape).astype(dtype)
+    assert_array_equal(*(M.maxout_backward(grad_y, x, size) for M in (F, R)))
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (2, 0), (2, 4, 0)])
+def test_maxout_of_nothing(shape, dtype):
+    x = np.zeros(shape, dtype)
+    for M in (F, R):
+        y = M.maxout(x, 2)
+        assert y.shape == (shape[0], shape[1] // 2, *shape[2:]) and M.maxout_backward(y, x, 2).shape == shape
+
+
 def test_odd_functions_keep_the_sign_of_zero(isa, dtype):
     assert_array_equal(np.signbit(F.tanh(np.array([0.0, -0.0], dtype))), [False, True])
 
@@ -100,16 +133,42 @@ def test_softmax_at_the_edges(name, isa, dtype):
 # Units in the last place ---------------------------------------------------------------------------------------------
 
 # What _kernels/vmath.pxd states.
-ULPS = {"sigmoid": 2.5, "tanh": 2.6, "softplus": 3.0}
+ULPS = {"sigmoid": 2.5, "tanh": 2.6, "softplus": 3.0, "elu": 2.0, "silu": 3.0, "gelu": 7.0}
 EXP_ULPS = 1.1
 
 
 def precise(name: str, x):
     """The function in a wider type, which rounds far below x's last place."""
     e = np.exp(-np.abs(x))
+    if name == "gelu":
+        return x * normal_distribution(x)
+    if name == "silu":
+        return x * np.where(x < 0, e, 1) / (1 + e)
+    if name == "elu":
+        return np.where(x > 0, x, np.expm1(-np.abs(x)))
     if name == "sigmoid":
         return np.where(x < 0, e, 1) / (1 + e)
     return np.tanh(x) if name == "tanh" else np.maximum(x, 0) + np.log1p(e)
+
+
+def normal_distribution(x):
+    """Phi: a Taylor series near 0, a continued fraction further out. x holds numbers of a type half as wide or less."""
+    a = np.minimum(np.abs(x), 300)
+    short = a.astype(np.float32 if x.dtype == np.longdouble else np.float16).astype(x.dtype)
+    density = (
+        np.exp(-short * short / 2) * np.exp((short - a) * (short + a) / 2) / np.sqrt(8 * np.arctan(x.dtype.type(1)))
+    )
+    near = np.minimum(a, 2)
+    term, total = near, near
+    for n in range(1, 60):
+        term = term * near * near / (2 * n + 1)
+        total = total + term
+    far = np.maximum(a, 2)
+    ratio = far
+    for n in range(400, 0, -1):
+        ratio = far + n / ratio
+    tail = np.where(a < 2, x.dtype.type(0.5) - density * total, density / ratio)
+    return np.where(x < 0, tail, 1 - tail)
 
 
 def ulps(got, exact):
@@ -145,6 +204,21 @@ def test_last_place(name, isa, dtype, wide, rng):
     x = everywhere(dtype, rng)
     options = {"threshold": np.finfo(dtype).max} if name == "softplus" else {}
     assert ulps(getattr(F, name)(x, **options), precise(name, x.astype(wide))) < ULPS[name]
+
+
+def test_last_place_of_gelu_by_tanh(isa, dtype, wide, rng):
+    """Its exponent z is rounded: an error of three units more for each that z counts."""
+    x = everywhere(dtype, rng)
+    x = x[np.abs(x) < 30]
+    exact = x.astype(wide)
+    z = np.sqrt(2 / np.arctan(wide(1))) * (exact + wide(44715) / 1_000_000 * exact**3)
+    e = np.exp(-np.abs(z))
+    exact = exact * np.where(z < 0, e, 1) / (1 + e)
+    got = F.gelu(x, "tanh")
+    _, exponent = np.frexp(exact)
+    info = np.finfo(dtype)
+    unit = np.ldexp(np.ones_like(exact), np.maximum(exponent - 1, info.minexp) - info.nmant)
+    assert (np.abs(got.astype(wide) - exact) / unit / (4 + 3 * np.abs(z))).max() < 1
 
 
 def test_last_place_of_exp(isa, dtype, wide, rng):

@@ -1,4 +1,4 @@
-"""Batch normalisation against the reference."""
+"""Batch, group and layer normalisation against the reference."""
 
 from __future__ import annotations
 
@@ -144,3 +144,104 @@ def test_running_statistics_are_not_written(dtype, rng):
         used_var += 1
         assert_array_equal(mean, before[0])
         assert_array_equal(var, before[1])
+
+
+# Groups and rows -----------------------------------------------------------------------------------------------------
+
+GROUPS = {
+    "features": ((9, 12), 4),
+    "one number a group": ((5, 3), 3),
+    "planes": ((3, 6, 5, 7), 2),
+    "one group": ((2, 6, 9, 9), 1),
+    "instances": ((3, 5, 6, 6), 5),
+    **{f"planes of {n}": ((3, 4, n), 2) for n in (2, 7, 15, 16, 17, 31, 32, 33)},
+    "many channels": ((2, 300, 3), 3),
+    "three dimensions of a plane": ((2, 4, 2, 3, 4), 2),
+}
+ROWS = {
+    **{f"rows of {n}": ((5, n), n) for n in (1, 2, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 200)},
+    "two dimensions": ((4, 3, 5), (3, 5)),
+    "rows of rows": ((4, 3, 20), 20),
+    "everything": ((3, 4), (3, 4)),
+    "images": ((3, 4, 6, 6), (4, 6, 6)),
+    "many rows": ((301, 9), 9),
+}
+KINDS = [*(("group_norm", *GROUPS[name]) for name in GROUPS), *(("layer_norm", *ROWS[name]) for name in ROWS)]
+
+
+def weights_of(name, shape, option, dtype, rng):
+    size = shape[1:2] if name == "group_norm" else np.atleast_1d(option)
+    return rng.normal(size=size).astype(dtype), rng.normal(size=size).astype(dtype)
+
+
+@pytest.mark.parametrize("affine", ["weight and bias", "weight", "bias", "neither"])
+@pytest.mark.parametrize(("name", "shape", "option"), KINDS)
+def test_groups_and_rows_against_the_reference(name, shape, option, affine, isa, dtype, n_threads, rng):
+    x = (rng.normal(size=shape) * 2 + 1).astype(dtype)
+    weight, bias = weights_of(name, shape, option, dtype, rng)
+    weight, bias = weight if "weight" in affine else None, bias if "bias" in affine else None
+    got, want = (getattr(M, name)(x, option, weight, bias) for M in (F, R))
+    assert got.dtype == dtype and got.shape == shape and np.abs(got - want).max() < 10 * BOUND[dtype.name]
+    grad_y = rng.normal(size=shape).astype(dtype)
+    got, want = (getattr(M, f"{name}_backward")(grad_y, x, option, weight) for M in (F, R))
+    for a, b in zip(got, want, strict=True):
+        # Two values normalise to -1 and 1 whatever they are: their gradient is what rounding leaves.
+        scale = max(1.0, float(np.abs(b).max()))
+        assert a.dtype == dtype and a.shape == b.shape and a.flags.c_contiguous
+        assert np.abs(a - b).max() < 20 * BOUND[dtype.name] * scale
+
+
+@pytest.mark.parametrize(("name", "shape", "option"), KINDS)
+def test_needs_of_groups_and_rows(name, shape, option, dtype, rng):
+    x, grad_y = rng.normal(size=(2, *shape)).astype(dtype)
+    weight, _ = weights_of(name, shape, option, dtype, rng)
+    backward = getattr(F, f"{name}_backward")
+    everything = backward(grad_y, x, option, weight)
+    for needs in [(a, b, c) for a in (True, False) for b in (True, False) for c in (True, False)]:
+        for need, a, b in zip(needs, backward(grad_y, x, option, weight, needs=needs), everything, strict=True):
+            assert (a is None) == (not need)
+            if need:
+                assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "option"),
+    [("group_norm", (4, 6, 9, 9), 3), ("group_norm", (4, 6, 3), 2), ("layer_norm", (5, 70), 70)],
+)
+def test_a_mean_far_from_zero_leaves_the_variance_of_rows(name, shape, option, isa, dtype, rng):
+    x, grad_y = (rng.normal(size=shape) + 1e4).astype(dtype), rng.normal(size=shape).astype(dtype)
+    weight, bias = weights_of(name, shape, option, dtype, rng)
+    got, want = (getattr(M, name)(x, option, weight, bias) for M in (F, R))
+    assert distance(got, want) < (1e-6 if dtype == np.float32 else 1e-10)
+    got, want = (getattr(M, f"{name}_backward")(grad_y, x, option, weight) for M in (F, R))
+    for a, b in zip(got, want, strict=True):
+        assert distance(a, b) < (2e-6 if dtype == np.float32 else 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "option"),
+    [("group_norm", (4, 6, 5, 5), 3), ("group_norm", (4, 6, 3), 2), ("layer_norm", (5, 70), 70)],
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 2])
+def test_nan_and_infinity_stay_in_their_row(name, shape, option, value, place, isa, dtype, rng):
+    x, grad_y = rng.normal(size=(2, *shape)).astype(dtype)
+    x[1].reshape(-1)[place] = value
+    got, want = (getattr(M, name)(x, option) for M in (F, R))
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    got, want = (getattr(M, f"{name}_backward")(grad_y, x, option) for M in (F, R))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "option"),
+    [("group_norm", (0, 4, 3), 2), ("group_norm", (2, 0), 1), ("group_norm", (2, 4, 0), 2), ("layer_norm", (0, 3), 3)],
+)
+def test_groups_and_rows_of_nothing(name, shape, option, dtype):
+    x = np.zeros(shape, dtype)
+    for M in (F, R):
+        assert getattr(M, name)(x, option).shape == shape
+        grad_x, grad_weight, grad_bias = getattr(M, f"{name}_backward")(x, x, option)
+        assert grad_x.shape == shape and grad_weight.shape == grad_bias.shape == shape[1:2]
+        assert not grad_weight.any() and not grad_bias.any()

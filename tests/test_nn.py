@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from cconv import gradcheck, nn
+from cconv import gradcheck, nn, optim
 
 
 def images(*shape, dtype=np.float64):
@@ -26,6 +26,20 @@ def tracked(layer):
             holder.value = rng.normal(size=holder.value.shape)
     layer.running_var.value = rng.random(layer.num_features) + 0.5
     return layer
+
+
+def scaled(layer):
+    """A normalisation with a weight and bias of its own for each channel."""
+    rng = np.random.default_rng(5)
+    for parameter in layer.parameters():
+        parameter.value = rng.normal(size=parameter.value.shape)
+    return layer
+
+
+def dense(channels, growth, seed, **options):
+    """A step of a DenseNet."""
+    conv = nn.Conv2d(channels, growth, 3, padding=1, rng=seed, **options)
+    return nn.Parallel(nn.Identity(), nn.Sequential(scaled(nn.GroupNorm(1, channels, **options)), nn.GELU(), conv))
 
 
 LAYERS = {
@@ -50,6 +64,11 @@ LAYERS = {
     "batch_norm": (lambda **o: tracked(nn.BatchNorm2d(3, **o)), (2, 3, 5, 4)),
     "batch_norm_features": (lambda **o: tracked(nn.BatchNorm1d(5, eps=0.1, **o)), (4, 5)),
     "batch_norm_sequences": (lambda **o: tracked(nn.BatchNorm1d(5, affine=False, **o)), (4, 5, 6)),
+    "group_norm": (lambda **o: scaled(nn.GroupNorm(2, 6, **o)), (2, 6, 5, 4)),
+    "group_norm_narrow": (lambda **o: scaled(nn.GroupNorm(2, 6, eps=0.1, **o)), (3, 6, 3)),
+    "group_norm_plain": (lambda **o: nn.GroupNorm(3, 6, affine=False, **o), (2, 6, 3, 3)),
+    "layer_norm": (lambda **o: scaled(nn.LayerNorm(7, **o)), (2, 3, 7)),
+    "layer_norm_no_bias": (lambda **o: scaled(nn.LayerNorm((3, 4), bias=False, **o)), (2, 3, 4)),
     "residual": (lambda **o: nn.Residual(nn.Conv2d(3, 3, 3, padding=1, rng=0, **o)), (2, 3, 5, 4)),
     "residual_shortcut": (
         lambda **o: nn.Residual(
@@ -59,6 +78,16 @@ LAYERS = {
         ),
         (2, 3, 5, 4),
     ),
+    "parallel": (
+        lambda **o: nn.Parallel(nn.Identity(), nn.Conv2d(3, 2, 3, padding=1, rng=0, **o), nn.Tanh()),
+        (2, 3, 5, 4),
+    ),
+    "parallel_sum": (
+        lambda **o: nn.Parallel(nn.Conv2d(3, 4, 3, 2, 1, rng=0, **o), nn.Conv2d(3, 4, 1, 2, rng=1, **o), merge="sum"),
+        (2, 3, 5, 4),
+    ),
+    "parallel_last": (lambda **o: nn.Parallel(nn.Sigmoid(), nn.MaxPool2d((1, 2)), dim=-1), (2, 3, 5, 4)),
+    "dense_block": (lambda **o: nn.Sequential(dense(3, 2, 0, **o), dense(5, 2, 1, **o)), (2, 3, 5, 4)),
     "flatten": (lambda **o: nn.Flatten(), (2, 3, 4, 5)),
     "flatten_2": (lambda **o: nn.Flatten(start_dim=2), (2, 3, 4, 5)),
     "relu": (lambda **o: nn.ReLU(), (2, 3, 4)),
@@ -66,6 +95,15 @@ LAYERS = {
     "sigmoid": (lambda **o: nn.Sigmoid(), (2, 3, 4)),
     "tanh": (lambda **o: nn.Tanh(), (2, 3, 4)),
     "softplus": (lambda **o: nn.Softplus(beta=2.0, threshold=3.0), (2, 3, 4)),
+    "elu": (lambda **o: nn.ELU(0.7), (2, 3, 4)),
+    "gelu": (lambda **o: nn.GELU(), (2, 3, 4)),
+    "gelu_tanh": (lambda **o: nn.GELU("tanh"), (2, 3, 4)),
+    "silu": (lambda **o: nn.SiLU(), (2, 3, 4)),
+    "hardswish": (lambda **o: nn.Hardswish(), (2, 3, 4)),
+    "softmax": (lambda **o: nn.Softmax(), (2, 3, 4)),
+    "softmax_last": (lambda **o: nn.Softmax(-1), (2, 3, 4)),
+    "log_softmax": (lambda **o: nn.LogSoftmax(), (2, 5)),
+    "maxout": (lambda **o: nn.Maxout(3), (2, 6, 4)),
     "identity": (lambda **o: nn.Identity(), (2, 3, 4)),
     "rescale": (lambda **o: nn.Rescale(0.5, -1.0, **o), (2, 3, 4, 4)),
     "normalize": (lambda **o: nn.Normalize([0.1, 0.2, 0.3], [1.0, 2.0, 3.0], **o), (2, 3, 4, 4)),
@@ -179,6 +217,9 @@ def test_repr_is_pytorchs_with_defaults_left_out():
     assert repr(nn.AvgPool2d(2, count_include_pad=False)) == "AvgPool2d(kernel_size=(2, 2), count_include_pad=False)"
     assert repr(nn.LeakyReLU(0.2)) == "LeakyReLU(negative_slope=0.2)"
     assert repr(nn.Softplus()) == "Softplus(beta=1, threshold=20)"
+    assert repr(nn.ELU(0.5)) == "ELU(alpha=0.5)"
+    assert repr(nn.GELU()) == "GELU()" and repr(nn.GELU("tanh")) == "GELU(approximate='tanh')"
+    assert repr(nn.Softmax(-1)) == "Softmax(dim=-1)" and repr(nn.Maxout(2)) == "Maxout(2)"
     assert repr(nn.Flatten()) == "Flatten()"
     assert repr(nn.Rescale(0.5, -1)) == "Rescale(0.5, offset=-1)"
     assert repr(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Tanh()))) == (
@@ -286,6 +327,75 @@ class TestOwnLayer:
 
         with pytest.raises(NotImplementedError, match=r"Empty has no forward\(self, x, train=True\)"):
             Empty()(np.zeros(1))
+
+
+class TestParallel:
+    def test_side_by_side_and_added(self):
+        first, second, x = nn.Tanh(), nn.Sigmoid(), images(2, 3, 4, 4)
+        for dim in (0, 1, -1):
+            y = nn.Parallel(first, second, dim=dim)(x)
+            np.testing.assert_array_equal(y, np.concatenate([first(x), second(x)], dim))
+        np.testing.assert_array_equal(nn.Parallel(first, second, merge="sum")(x), first(x) + second(x))
+
+    def test_names_and_repr(self):
+        layer = nn.Parallel(nn.Linear(2, 3), nn.Sequential(nn.ReLU(), nn.Linear(2, 1, bias=False)))
+        assert list(layer.state_dict()) == ["0.weight", "0.bias", "1.1.weight"]
+        assert len(layer) == 2 and layer[1] is list(layer)[1]
+        assert repr(nn.Parallel(nn.ReLU(), merge="sum")) == "Parallel(merge='sum'\n  (0): ReLU()\n)"
+
+    def test_arrays_of_others_are_left_alone(self):
+        x, grad = images(2, 3), images(2, 6)
+        x.flags.writeable = grad.flags.writeable = False
+        y, backward = nn.Parallel(nn.Identity(), nn.Identity()).forward(x)
+        np.testing.assert_array_equal(y, np.concatenate([x, x], 1))
+        np.testing.assert_array_equal(backward(grad), grad[:, :3] + grad[:, 3:])
+
+    @pytest.mark.parametrize(
+        ("call", "error", "message"),
+        [
+            (lambda: nn.Parallel(), ValueError, "at least one branch"),
+            (lambda: nn.Parallel(nn.ReLU), TypeError, r"Parallel\[0\]: expected a layer, got the class ReLU"),
+            (
+                lambda: nn.Parallel(nn.ReLU(), merge="mean"),
+                ValueError,
+                "merge must be one of 'concat', 'sum', got 'mean'",
+            ),
+            (lambda: nn.Parallel(nn.ReLU(), dim=2)(images(2, 3)), ValueError, r"dim must be in -2..1 .* got 2"),
+            (
+                lambda: nn.Parallel(nn.ReLU(), nn.MaxPool2d(2))(images(2, 3, 4, 4)),
+                ValueError,
+                r"Parallel\[1\] MaxPool2d: gives \(2, 3, 2, 2\), branch 0 gives \(2, 3, 4, 4\): "
+                "they must be equal but for dim 1",
+            ),
+            (
+                lambda: nn.Parallel(nn.ReLU(), nn.Linear(3, 4), merge="sum")(images(2, 3)),
+                ValueError,
+                r"Parallel\[1\] Linear: gives \(2, 4\), branch 0 gives \(2, 3\): they must be equal$",
+            ),
+            (
+                lambda: nn.Sequential(nn.ReLU(), nn.Parallel(nn.ReLU(), nn.Linear(5, 4)))(images(2, 3)),
+                ValueError,
+                r"Sequential\[1\] Parallel\[1\] Linear: in_features=5, but ReLU gives 3",
+            ),
+        ],
+    )
+    def test_errors(self, call, error, message):
+        with pytest.raises(error, match=message):
+            call()
+
+    def test_a_dense_network_learns(self):
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(64, 1, 6, 6)).astype(np.float32)
+        labels = (x[:, 0, :3].mean((1, 2)) > x[:, 0, 3:].mean((1, 2))).astype(np.int64)
+        model = nn.Sequential(dense(1, 4, 0), dense(5, 4, 1), nn.Flatten(), nn.Linear(324, 2, rng=2))
+        criterion, optimizer = nn.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(30):
+            logits, backward = model.forward(x)
+            _, loss_backward = criterion.forward(logits, labels)
+            backward(loss_backward(), need_x=False)
+            optimizer.step()
+            optimizer.zero_grad()
+        assert criterion(model(x), labels) < 0.1
 
 
 class TestSequential:

@@ -198,6 +198,37 @@ class TestErrors:
         )
 
 
+class TestGroupsAndRows:
+    def test_names(self):
+        assert list(nn.GroupNorm(2, 4).state_dict()) == list(nn.LayerNorm(4).state_dict()) == ["weight", "bias"]
+        assert list(nn.LayerNorm(4, bias=False).state_dict()) == ["weight"]
+        assert not nn.LayerNorm(4, elementwise_affine=False).state_dict()
+        assert not nn.GroupNorm(2, 4, affine=False).state_dict()
+        assert nn.LayerNorm((2, 3)).weight.value.shape == (2, 3)
+
+    def test_repr(self):
+        assert repr(nn.GroupNorm(2, 4, 0.1, False)) == "GroupNorm(2, 4, eps=0.1, affine=False)"
+        assert repr(nn.LayerNorm(4)) == "LayerNorm((4,))"
+        assert repr(nn.LayerNorm((2, 4), 0.1, bias=False)) == "LayerNorm((2, 4), eps=0.1, bias=False)"
+        assert repr(nn.LayerNorm(4, elementwise_affine=False)) == "LayerNorm((4,), elementwise_affine=False)"
+
+    @pytest.mark.parametrize(
+        ("call", "message"),
+        [
+            (lambda: nn.GroupNorm(2, 5), "GroupNorm: num_groups=2 does not divide num_channels=5"),
+            (lambda: nn.GroupNorm(0, 4), "GroupNorm: num_groups must be at least 1, got 0"),
+            (lambda: nn.GroupNorm(2, 4)(drawn((2, 6, 5, 5))), r"num_channels=4, but x .* has 6: use GroupNorm\(2, 6\)"),
+            (lambda: nn.GroupNorm(2, 4)(drawn((2, 5, 5, 4))), "looks like NHWC"),
+            (lambda: nn.GroupNorm(2, 4)(drawn((4,))), "GroupNorm: x has 1 dimensions"),
+            (lambda: nn.LayerNorm(4)(drawn((2, 5))), r"layer_norm: x has shape \(2, 5\), which does not end with"),
+            (lambda: nn.LayerNorm(4, eps=-1), "LayerNorm: eps must be at least 0, got -1"),
+        ],
+    )
+    def test_errors(self, call, message):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 class TestResidual:
     def test_without_a_shortcut_x_is_added(self):
         body = nn.Conv2d(3, 3, 3, padding=1, rng=0)

@@ -358,6 +358,58 @@ def batch_norm_backward(where: str, grad_y, x, mean, var, weight, training, eps,
     return BatchNormBackward(grad_y, x, mean, var, weight, training, eps, _needs(where, needs))
 
 
+def group_norm(where: str, x, num_groups, weight, bias, eps):
+    """(x, num_groups, weight, bias, eps) of group_norm."""
+    x = _with_channels(where, x)
+    groups = whole(where, "num_groups", num_groups, 1)
+    if x.shape[1] % groups:
+        raise ValueError(f"{where}: num_groups={groups} does not divide the {x.shape[1]} channels of x {x.shape}")
+    weight, bias = _each_channel(where, "weight", weight, x), _each_channel(where, "bias", bias, x)
+    return x, groups, weight, bias, number(where, "eps", eps, 0)
+
+
+def group_norm_backward(where: str, grad_y, x, num_groups, weight, eps, needs):
+    """(grad_y, x, num_groups, weight, eps, needs) of group_norm_backward."""
+    x, groups, weight, _, eps = group_norm(where, x, num_groups, weight, None, eps)
+    return _gradient_like(where, grad_y, x), x, groups, weight, eps, _needs(where, needs)
+
+
+def normalized_shape(where: str, value) -> tuple[int, ...]:
+    """An int or a tuple of at least one, as a tuple."""
+    sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if not sizes:
+        raise ValueError(f"{where}: normalized_shape must have at least one dimension, got {value!r}")
+    return tuple(whole(where, "normalized_shape", size, 1) for size in sizes)
+
+
+def layer_norm(where: str, x, shape, weight, bias, eps):
+    """(x, normalized_shape, weight, bias, eps) of layer_norm."""
+    x = real(where, "x", x)
+    shape = normalized_shape(where, shape)
+    if x.shape[max(0, x.ndim - len(shape)) :] != shape:
+        raise ValueError(f"{where}: x has shape {x.shape}, which does not end with normalized_shape={shape}")
+    for name, array in (("weight", weight), ("bias", bias)):
+        if array is not None and np.shape(array) != shape:
+            raise ValueError(f"{where}: {name} has shape {np.shape(array)}, expected normalized_shape={shape}")
+    weight, bias = (None if a is None else real(where, n, a) for n, a in (("weight", weight), ("bias", bias)))
+    same_dtype(where, x=x, weight=weight, bias=bias)
+    return x, shape, weight, bias, number(where, "eps", eps, 0)
+
+
+def layer_norm_backward(where: str, grad_y, x, shape, weight, eps, needs):
+    """(grad_y, x, normalized_shape, weight, eps, needs) of layer_norm_backward."""
+    x, shape, weight, _, eps = layer_norm(where, x, shape, weight, None, eps)
+    return _gradient_like(where, grad_y, x), x, shape, weight, eps, _needs(where, needs)
+
+
+def _gradient_like(where: str, grad_y, x: np.ndarray) -> np.ndarray:
+    grad_y = real(where, "grad_y", grad_y)
+    _match_output(where, grad_y, x.shape)
+    if grad_y.dtype is not x.dtype:
+        same_dtype(where, grad_y=grad_y, x=x)
+    return grad_y
+
+
 def _with_channels(where: str, x) -> np.ndarray:
     x = real(where, "x", x)
     if x.ndim < 2:
@@ -392,6 +444,50 @@ def elementwise_backward(where: str, grad_y, name: str, kept) -> tuple[np.ndarra
     if grad_y.dtype is not kept.dtype:
         same_dtype(where, **{"grad_y": grad_y, name: kept})
     return grad_y, kept
+
+
+def dropout(where: str, name: str, x, ndim: int | None, p, seed, step) -> tuple[np.ndarray, float, int, int]:
+    """(x, p, seed, step) of dropout and its gradient."""
+    x = real(where, name, x, ndim)
+    try:
+        seed = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"{where}: seed must be an integer, got {seed!r}") from None
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"{where}: seed must be in 0..2**64 - 1, got {seed!r}")
+    return x, probability(where, p), seed, whole(where, "step", step)
+
+
+def probability(where: str, p) -> float:
+    """`p` as a float in 0..1."""
+    result = number(where, "p", p, 0)
+    if result > 1:
+        raise ValueError(f"{where}: p must be at most 1, got {p!r}")
+    return result
+
+
+def approximate(where: str, value) -> bool:
+    """Whether gelu is to be the approximation by tanh."""
+    return choice(where, "approximate", value, ("none", "tanh")) == "tanh"
+
+
+def maxout(where: str, x, pool_size) -> tuple[np.ndarray, int, tuple[int, ...]]:
+    """(x, pool_size, shape of y) of maxout."""
+    x = _with_channels(where, x)
+    size = whole(where, "pool_size", pool_size, 1)
+    if x.shape[1] % size:
+        raise ValueError(f"{where}: pool_size={size} does not divide the {x.shape[1]} channels of x {x.shape}")
+    return x, size, (x.shape[0], x.shape[1] // size, *x.shape[2:])
+
+
+def maxout_backward(where: str, grad_y, x, pool_size) -> tuple[np.ndarray, np.ndarray, int]:
+    """(grad_y, x, pool_size) of maxout_backward."""
+    x, size, shape = maxout(where, x, pool_size)
+    grad_y = real(where, "grad_y", grad_y)
+    _match_output(where, grad_y, shape)
+    if grad_y.dtype is not x.dtype:
+        same_dtype(where, grad_y=grad_y, x=x)
+    return grad_y, x, size
 
 
 def softmax(where: str, x, dim) -> tuple[np.ndarray, int]:

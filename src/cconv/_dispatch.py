@@ -12,12 +12,25 @@ from ._kernels import cpu
 # Widest first.
 _ORDER = ("avx512", "avx2", "neon", "baseline")
 _KERNELS = (
-    *("activation", "conv2d", "depthwise", "linear", "loss", "norm", "optimizer", "peak", "pointwise", "pool2d"),
+    *(
+        "activation",
+        "conv2d",
+        "depthwise",
+        "dropout",
+        "linear",
+        "loss",
+        "norm",
+        "optimizer",
+        "peak",
+        "pointwise",
+        "pool2d",
+    ),
     "winograd",
 )
 
 conv2d: ModuleType
 depthwise: ModuleType
+dropout: ModuleType
 pool2d: ModuleType
 activation: ModuleType
 linear: ModuleType

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 # Streams: one a purpose, so that a seed given to two of them does not make them draw the same numbers.
-DEFAULT, SHUFFLE = range(2)
+DEFAULT, SHUFFLE, DROPOUT = range(3)
 
 _WORD = 2**64
 
@@ -22,7 +22,7 @@ def philox(seed: int, stream: int, step: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=seed % _WORD + stream * _WORD, counter=step << 128))
 
 
-def fresh_seed(rng: np.random.Generator | None = None) -> int:
+def fresh_seed(rng: np.random.Generator | int | None = None) -> int:
     """A seed drawn from `rng`, or from the default generator."""
     return int(generator(rng).integers(2**63))
 

@@ -8,6 +8,10 @@
 #
 # Sums are of doubles, and of differences from a number of the channel itself, its pivot. For n numbers no pivot lies further than sqrt(n)
 # standard deviations from the mean, so the variance, mean square less squared mean, keeps all but the last log2(n) bits of a double.
+#
+# Group normalisation, of x (N, G, C / G, S), has statistics for each row of C / G * S numbers that follow each other: a task is a row, whose sums
+# are those of one plane. Weights belong to channels of at least 16 numbers, or to single numbers (S = 1): layer normalisation is that with G = 1.
+# A weight's gradient sums over rows: tasks of a few columns for single numbers, else the caller adds up what each row gives its channels.
 
 from cython.parallel cimport prange
 from libc.math cimport isfinite, sqrt
@@ -336,6 +340,245 @@ def backward(grad_x, grad_weight, grad_bias, cnp.ndarray grad_y, cnp.ndarray x, 
         for i in prange((z.channels + block - 1) // block, nogil=True, num_threads=threads, schedule="static"):
             backward_block(<double*> op, <double*> kp, <double*> bp, <double*> gp, <double*> xp, <double*> mp, <double*> vp, <double*> wp, given, eps, &z,
                            i * block, min(block, z.channels - i * block))
+
+
+# --- groups ---------------------------------------------------------------------------------------------------
+
+
+cdef struct Row:
+    Py_ssize_t groups  # of an image
+    Py_ssize_t channels  # of a group
+    Py_ssize_t plane
+    double eps
+
+
+cdef inline void statistics(double* mean, double* inverse, const real* x, Py_ssize_t n, double eps) noexcept nogil:
+    """Of n numbers that follow each other; `inverse` is 1 / sqrt(var + eps)."""
+    cdef double first[LANES]
+    cdef double second[LANES]
+    cdef double pivot = x[0] if isfinite(x[0]) else 0, centre, spreading
+    cdef int k
+    for k in range(LANES):
+        first[k] = second[k] = 0
+    add_plane(first, second, pivot, x, x, n, n, FORWARD)
+    centre = total(first) / n
+    spreading = total(second) / n - centre * centre
+    mean[0], inverse[0] = pivot + centre, 1 / sqrt((0 if spreading < 0 else spreading) + eps)
+
+
+cdef inline vec part(const vec* p, Py_ssize_t i, int n, const bint whole) noexcept nogil:
+    return at(p, i)[0] if whole else head(at(p, i), n)
+
+
+cdef inline void write_element(vec* out, const vec* g, const vec* x, const vec* weight, const vec* bias, vec m, vec a, vec b, vec c, Py_ssize_t i, int n,
+                               const bint whole, const int form) noexcept nogil:
+    cdef vec v = part(x, i, n, whole) - m, w = part(weight, i, n, whole)
+    if form == FORWARD:
+        v = fma(fma(v, a, c), w, part(bias, i, n, whole))
+    else:
+        v = fma(part(g, i, n, whole) * w, a, fma(v, b, c))
+    if whole:
+        (<vec*> at(out, i))[0] = v
+    else:
+        put(<vec*> at(out, i), v, n)
+
+
+cdef inline void write_elements(vec* out, const vec* g, const vec* x, const vec* weight, const vec* bias, double mean, double scale, double slope,
+                                double offset, Py_ssize_t n, const int form) noexcept nogil:
+    """Forward (x - mean) * scale * weight + bias; backward g * weight * scale + (x - mean) * slope + offset."""
+    cdef int width = L32 if vec is v32 else L64, left = <int> (n % width)
+    cdef vec like = splat(0.0, head(x, 1)), m = splat(mean, like), a = splat(scale, like), b = splat(slope, like), c
+    # m is mean rounded.
+    cdef double rest = mean - (<float> mean if vec is v32 else mean)
+    cdef Py_ssize_t i
+    c = splat(-rest * scale if form == FORWARD else offset - rest * slope, like)
+    for i in range(n // width):
+        write_element(out, g, x, weight, bias, m, a, b, c, i * width, width, True, form)
+    if left:
+        write_element(out, g, x, weight, bias, m, a, b, c, n - left, left, False, form)
+
+
+cdef inline void write_elements_as(real* out, const real* g, const real* x, const real* weight, const real* bias, double mean, double scale, double slope,
+                                   double offset, Py_ssize_t n, const int form) noexcept nogil:
+    if real is float:
+        write_elements(<v32*> out, <const v32*> g, <const v32*> x, <const v32*> weight, <const v32*> bias, mean, scale, slope, offset, n, form)
+    else:
+        write_elements(<v64*> out, <const v64*> g, <const v64*> x, <const v64*> weight, <const v64*> bias, mean, scale, slope, offset, n, form)
+
+
+cdef void forward_row(real* y, const real* x, const real* weight, const real* bias, const Row* z) noexcept nogil:
+    cdef double mean, scale, rest
+    cdef Py_ssize_t c
+    cdef real m, a, b
+    statistics(&mean, &scale, x, z.channels * z.plane, z.eps)
+    if z.plane == 1:
+        write_elements_as(y, x, x, weight, bias, mean, scale, 0, 0, z.channels, FORWARD)
+        return
+    m = <real> mean
+    rest = mean - m
+    for c in range(z.channels):
+        a = <real> (scale * (weight[c] if weight != NULL else 1))
+        b = <real> ((bias[c] if bias != NULL else 0) - rest * scale * (weight[c] if weight != NULL else 1))
+        write_as(y + c * z.plane, x, x + c * z.plane, &m, &a, &a, &b, z.plane, False, FORWARD)
+
+
+cdef inline void add_elements(double* first, double* second, double pivot, const real* g, const real* x, const real* weight, Py_ssize_t n) noexcept nogil:
+    """Sums of g * weight, and of that times x less the pivot, on 16 lanes."""
+    cdef v64 a[16]
+    cdef v64 b[16]
+    cdef v64 v, p = splat(pivot, (<v64*> first)[0])
+    cdef Py_ssize_t i, j
+    cdef int k, left
+    for k in range(WIDES):
+        a[k] = b[k] = splat(0.0, p)
+    for i in range(n // LANES):
+        for k in range(WIDES):
+            j = i * LANES + k * L64
+            v = wide(g + j) * wide(weight + j)
+            a[k], b[k] = a[k] + v, fma(v, wide(x + j) - p, b[k])
+    i = n - n % LANES
+    if i < n:
+        for k in range(WIDES):
+            j = i + k * L64
+            left = <int> max(<Py_ssize_t> 0, min(<Py_ssize_t> L64, n - j))
+            v = wide_head(g + j, left) * wide_head(weight + j, left)
+            a[k], b[k] = a[k] + v, fma(v, wide_head(x + j, left) - head(&p, left), b[k])
+    for k in range(WIDES):
+        (<v64*> first)[k], (<v64*> second)[k] = a[k], b[k]
+
+
+cdef void backward_row(real* grad_x, double* table, double* parts, const real* g, const real* x, const real* weight, const Row* z) noexcept nogil:
+    """Of grad_y g. `table` takes mean and inverse deviation; `parts`, unless NULL, the row's part of each channel's gradients: weight, bias."""
+    cdef double first[LANES]
+    cdef double second[LANES]
+    cdef double mean, inverse, along = 0, across = 0, w, rest, slope, offset
+    cdef Py_ssize_t c, n = z.channels * z.plane
+    cdef real m, a, b, d
+    cdef int k
+    statistics(&mean, &inverse, x, n, z.eps)
+    table[0], table[1] = mean, inverse
+    if z.plane == 1:
+        if grad_x == NULL:
+            return
+        add_elements(first, second, mean, g, x, weight, n)
+        along, across = total(first), total(second)
+    else:
+        for c in range(z.channels):
+            for k in range(LANES):
+                first[k] = second[k] = 0
+            add_plane(first, second, mean, g + c * z.plane, x + c * z.plane, z.plane, 0, BACKWARD)
+            w = weight[c] if weight != NULL else 1
+            along += w * total(first)
+            across += w * total(second)
+            if parts != NULL:
+                parts[2 * c], parts[2 * c + 1] = second[0] * inverse, first[0]
+        if grad_x == NULL:
+            return
+    slope, offset = -inverse * inverse * inverse * (across / n), -inverse * (along / n)
+    if z.plane == 1:
+        write_elements_as(grad_x, g, x, weight, weight, mean, inverse, slope, offset, n, BACKWARD)
+        return
+    m = <real> mean
+    rest = mean - m
+    b, d = <real> slope, <real> (offset - rest * slope)
+    for c in range(z.channels):
+        a = <real> (inverse * (weight[c] if weight != NULL else 1))
+        write_as(grad_x + c * z.plane, g + c * z.plane, x + c * z.plane, &m, &a, &b, &d, z.plane, False, BACKWARD)
+
+
+cdef void add_columns(real* grad_weight, real* grad_bias, const double* table, const real* g, const real* x, Py_ssize_t images, Py_ssize_t groups,
+                      Py_ssize_t step, int n) noexcept nogil:
+    """Up to 64 columns of a group: its rows lie `step` numbers apart, and their statistics `groups` entries."""
+    cdef double first[64 + LANES]
+    cdef double second[64 + LANES]
+    cdef Py_ssize_t r
+    cdef v64 a, p, like
+    cdef int k, left
+    for k in range(64 + LANES):
+        first[k] = second[k] = 0
+    like = (<v64*> first)[0]
+    for r in range(images):
+        p = splat(table[2 * r * groups], like)
+        for k in range((n + L64 - 1) // L64):
+            left = min(L64, n - k * L64)
+            a = wide_head(g + r * step + k * L64, left)
+            (<v64*> first)[k] = (<v64*> first)[k] + a
+            a = a * splat(table[2 * r * groups + 1], like)
+            (<v64*> second)[k] = fma(a, wide_head(x + r * step + k * L64, left) - p, (<v64*> second)[k])
+    for k in range(n):
+        if grad_weight != NULL:
+            grad_weight[k] = <real> second[k]
+        if grad_bias != NULL:
+            grad_bias[k] = <real> first[k]
+
+
+def forward_groups(cnp.ndarray y, cnp.ndarray x, weight, bias, Py_ssize_t groups, Py_ssize_t channels, Py_ssize_t plane, double eps, int threads):
+    """y of x (N, groups, channels, plane), which is not empty. weight and bias (groups * channels,): None is allowed unless `plane` is 1."""
+    cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
+    cdef Row z = Row(groups, channels, plane, eps)
+    cdef Py_ssize_t n = channels * plane, i, c
+    cdef void* yp = data(y)
+    cdef void* xp = data(x)
+    cdef void* wp = data(weight)
+    cdef void* bp = data(bias)
+    if single:
+        for i in prange(cnp.PyArray_SIZE(x) // n, nogil=True, num_threads=threads, schedule="static"):
+            c = i % groups * channels
+            forward_row(<float*> yp + i * n, <float*> xp + i * n, <float*> wp + c if wp != NULL else NULL, <float*> bp + c if bp != NULL else NULL, &z)
+    else:
+        for i in prange(cnp.PyArray_SIZE(x) // n, nogil=True, num_threads=threads, schedule="static"):
+            c = i % groups * channels
+            forward_row(<double*> yp + i * n, <double*> xp + i * n, <double*> wp + c if wp != NULL else NULL, <double*> bp + c if bp != NULL else NULL, &z)
+
+
+def backward_groups(grad_x, cnp.ndarray table, parts, cnp.ndarray grad_y, cnp.ndarray x, weight, Py_ssize_t groups, Py_ssize_t channels, Py_ssize_t plane,
+                    double eps, int threads):
+    """Gradient to x; `table` (rows, 2) and `parts` (rows, channels, 2) are of double. grad_x and parts may be None."""
+    cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
+    cdef Row z = Row(groups, channels, plane, eps)
+    cdef Py_ssize_t n = channels * plane, i, c
+    cdef double* tp = <double*> data(table)
+    cdef double* pp = <double*> data(parts)
+    cdef void* op = data(grad_x)
+    cdef void* gp = data(grad_y)
+    cdef void* xp = data(x)
+    cdef void* wp = data(weight)
+    if single:
+        for i in prange(cnp.PyArray_SIZE(x) // n, nogil=True, num_threads=threads, schedule="static"):
+            c = i % groups * channels
+            backward_row(<float*> op + i * n if op != NULL else NULL, tp + 2 * i, pp + 2 * i * channels if pp != NULL else NULL,
+                         <float*> gp + i * n, <float*> xp + i * n, <float*> wp + c if wp != NULL else NULL, &z)
+    else:
+        for i in prange(cnp.PyArray_SIZE(x) // n, nogil=True, num_threads=threads, schedule="static"):
+            c = i % groups * channels
+            backward_row(<double*> op + i * n if op != NULL else NULL, tp + 2 * i, pp + 2 * i * channels if pp != NULL else NULL,
+                         <double*> gp + i * n, <double*> xp + i * n, <double*> wp + c if wp != NULL else NULL, &z)
+
+
+def backward_columns(grad_weight, grad_bias, cnp.ndarray table, cnp.ndarray grad_y, cnp.ndarray x, Py_ssize_t groups, Py_ssize_t columns, int threads):
+    """Gradients (groups * columns,) to weights of single numbers, of which either may be None; `table` from backward_groups."""
+    cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
+    cdef Py_ssize_t blocks = (columns + 63) // 64, step = groups * columns, images = cnp.PyArray_SIZE(x) // step, i, group, j
+    cdef int n
+    cdef double* tp = <double*> data(table)
+    cdef void* wp = data(grad_weight)
+    cdef void* bp = data(grad_bias)
+    cdef void* gp = data(grad_y)
+    cdef void* xp = data(x)
+    if single:
+        for i in prange(groups * blocks, nogil=True, num_threads=threads, schedule="static"):
+            group = i // blocks
+            j = group * columns + i % blocks * 64
+            n = <int> min(<Py_ssize_t> 64, (group + 1) * columns - j)
+            add_columns(<float*> wp + j if wp != NULL else NULL, <float*> bp + j if bp != NULL else NULL, tp + 2 * group,
+                        <float*> gp + j, <float*> xp + j, images, groups, step, n)
+    else:
+        for i in prange(groups * blocks, nogil=True, num_threads=threads, schedule="static"):
+            group = i // blocks
+            j = group * columns + i % blocks * 64
+            n = <int> min(<Py_ssize_t> 64, (group + 1) * columns - j)
+            add_columns(<double*> wp + j if wp != NULL else NULL, <double*> bp + j if bp != NULL else NULL, tp + 2 * group,
+                        <double*> gp + j, <double*> xp + j, images, groups, step, n)
 
 
 # --- running statistics -------------------------------------------------------------------------------------

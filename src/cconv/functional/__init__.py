@@ -4,14 +4,24 @@ Names and arguments are those of ``torch.nn.functional``; `cconv.reference` hold
 """
 
 from .activation import (
+    elu,
+    elu_backward,
+    gelu,
+    gelu_backward,
+    hardswish,
+    hardswish_backward,
     leaky_relu,
     leaky_relu_backward,
     log_softmax,
     log_softmax_backward,
+    maxout,
+    maxout_backward,
     relu,
     relu_backward,
     sigmoid,
     sigmoid_backward,
+    silu,
+    silu_backward,
     softmax,
     softmax_backward,
     softplus,
@@ -20,6 +30,7 @@ from .activation import (
     tanh_backward,
 )
 from .conv import conv2d, conv2d_backward
+from .dropout import dropout, dropout2d, dropout2d_backward, dropout_backward
 from .linear import linear, linear_backward
 from .loss import (
     binary_cross_entropy,
@@ -39,7 +50,14 @@ from .loss import (
     smooth_l1_loss,
     smooth_l1_loss_backward,
 )
-from .norm import batch_norm, batch_norm_backward
+from .norm import (
+    batch_norm,
+    batch_norm_backward,
+    group_norm,
+    group_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+)
 from .pool import (
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,
@@ -64,10 +82,24 @@ __all__ = [
     "conv2d_backward",
     "cross_entropy",
     "cross_entropy_backward",
+    "dropout",
+    "dropout2d",
+    "dropout2d_backward",
+    "dropout_backward",
+    "elu",
+    "elu_backward",
+    "gelu",
+    "gelu_backward",
+    "group_norm",
+    "group_norm_backward",
+    "hardswish",
+    "hardswish_backward",
     "huber_loss",
     "huber_loss_backward",
     "l1_loss",
     "l1_loss_backward",
+    "layer_norm",
+    "layer_norm_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "linear",
@@ -76,6 +108,8 @@ __all__ = [
     "log_softmax_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "maxout",
+    "maxout_backward",
     "mse_loss",
     "mse_loss_backward",
     "nll_loss",
@@ -84,6 +118,8 @@ __all__ = [
     "relu_backward",
     "sigmoid",
     "sigmoid_backward",
+    "silu",
+    "silu_backward",
     "smooth_l1_loss",
     "smooth_l1_loss_backward",
     "softmax",

@@ -2,7 +2,8 @@
 
 Arrays are float32 or float64; a result is C-contiguous, of its argument's shape and dtype. All raise TypeError for
 another dtype or dtypes that differ, and ValueError where ``grad_y`` has not the shape of the array beside it, or an
-option is out of range. NaN stays NaN. Errors of exp and its kin are at most 3 units in the last place.
+option is out of range. NaN stays NaN. Errors of exp and its kin are at most 3 units in the last place, those of gelu
+at most 7 (5 in float32); its approximation by tanh rounds an exponent, which adds three units for each that it counts.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from .._threads import threads_for
 
 # The kernels' operations, in their order.
 (
-    RELU, LEAKY_RELU, SIGMOID, TANH, SOFTPLUS,
+    RELU, LEAKY_RELU, SIGMOID, TANH, SOFTPLUS, ELU, GELU, GELU_TANH, SILU, HARDSWISH,
     RELU_BACKWARD, LEAKY_RELU_BACKWARD, SIGMOID_BACKWARD, TANH_BACKWARD, SOFTPLUS_BACKWARD,
+    ELU_BACKWARD, GELU_BACKWARD, GELU_TANH_BACKWARD, SILU_BACKWARD, HARDSWISH_BACKWARD,
     ADD, ADD_RELU,
-) = range(12)  # fmt: skip
+) = range(22)  # fmt: skip
 
 # Multiply-adds' worth of work a number: a pass over memory, or an exponential on top of it.
 _PASS, _EXP = 4, 16
@@ -120,6 +122,94 @@ def softplus_backward(grad_y, x, beta=1.0, threshold=20.0):
     grad_y, x = _arguments.elementwise_backward("softplus_backward", grad_y, "x", x)
     beta = number("softplus_backward", "beta", beta, 0.0, above=True)
     return _backward(SOFTPLUS_BACKWARD, grad_y, x, _EXP, beta, number("softplus_backward", "threshold", threshold))
+
+
+def elu(x, alpha=1.0):
+    """``x where x > 0, else alpha * (exp(x) - 1)`` (Clevert et al. 2015, arXiv 1511.07289)."""
+    alpha = number("elu", "alpha", alpha)
+    return _forward(ELU, real("elu", "x", x), _EXP, alpha)
+
+
+def elu_backward(grad_y, x, alpha=1.0):
+    """``grad_y where x > 0, else grad_y * alpha * exp(x)``."""
+    grad_y, x = _arguments.elementwise_backward("elu_backward", grad_y, "x", x)
+    return _backward(ELU_BACKWARD, grad_y, x, _EXP, number("elu_backward", "alpha", alpha))
+
+
+def gelu(x, approximate="none"):
+    """``x * Phi(x)``, Phi the normal distribution (Hendrycks and Gimpel 2016, arXiv 1606.08415).
+
+    With ``approximate="tanh"``: ``x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2``.
+    """
+    operation = GELU_TANH if _arguments.approximate("gelu", approximate) else GELU
+    return _forward(operation, real("gelu", "x", x), _EXP)
+
+
+def gelu_backward(grad_y, x, approximate="none"):
+    """``grad_y * (Phi(x) + x * phi(x))``, phi the normal density, or the slope of the approximation."""
+    grad_y, x = _arguments.elementwise_backward("gelu_backward", grad_y, "x", x)
+    operation = GELU_TANH_BACKWARD if _arguments.approximate("gelu_backward", approximate) else GELU_BACKWARD
+    return _backward(operation, grad_y, x, _EXP)
+
+
+def silu(x):
+    """``x * sigmoid(x)`` (Elfwing et al. 2017, arXiv 1702.03118)."""
+    return _forward(SILU, real("silu", "x", x), _EXP)
+
+
+def silu_backward(grad_y, x):
+    """``grad_y * s * (1 + x * (1 - s))`` with ``s = sigmoid(x)``."""
+    return _backward(SILU_BACKWARD, *_arguments.elementwise_backward("silu_backward", grad_y, "x", x), _EXP)
+
+
+def hardswish(x):
+    """``x * min(max(x + 3, 0), 6) / 6`` (Howard et al. 2019, arXiv 1905.02244)."""
+    return _forward(HARDSWISH, real("hardswish", "x", x), _PASS)
+
+
+def hardswish_backward(grad_y, x):
+    """``0 where x <= -3, grad_y where x >= 3, else grad_y * (x / 3 + 1 / 2)``."""
+    return _backward(HARDSWISH_BACKWARD, *_arguments.elementwise_backward("hardswish_backward", grad_y, "x", x), _PASS)
+
+
+def maxout(x, pool_size):
+    """The largest of each `pool_size` neighbouring channels (Goodfellow et al. 2013, arXiv 1302.4389).
+
+    Parameters
+    ----------
+    x : array (N, C) or (N, C, ...)
+        float32 or float64.
+    pool_size : int
+        Divides C.
+
+    Returns
+    -------
+    array (N, C / pool_size, ...)
+        NaN where one of the channels is NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If x has another dtype or fewer dimensions, or `pool_size` does not divide its channels.
+    """
+    x, size, shape = _arguments.maxout("maxout", x, pool_size)
+    y = empty(shape, x.dtype)
+    if y.size:
+        _dispatch.activation.maxout(y, None, x, size, threads_for(x.size * _PASS))
+    return y
+
+
+def maxout_backward(grad_y, x, pool_size):
+    """Gradient of `maxout` to its input: grad_y where a channel is the first maximum of its group, 0 elsewhere.
+
+    A NaN counts as larger than all numbers. Raises what `maxout` raises, and ValueError if `grad_y` has not the
+    output's shape.
+    """
+    grad_y, x, size = _arguments.maxout_backward("maxout_backward", grad_y, x, pool_size)
+    grad_x = empty(x.shape, x.dtype)
+    if grad_x.size:
+        _dispatch.activation.maxout(grad_x, grad_y, x, size, threads_for(x.size * _PASS))
+    return grad_x
 
 
 def softmax(x, dim=1):

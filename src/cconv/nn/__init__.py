@@ -1,9 +1,24 @@
 """Layers, containers, losses and initialisers, with PyTorch's names."""
 
 from . import init
-from .activation import Identity, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
-from .containers import Residual, Sequential
+from .activation import (
+    ELU,
+    GELU,
+    Hardswish,
+    Identity,
+    LeakyReLU,
+    LogSoftmax,
+    Maxout,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from .containers import Parallel, Residual, Sequential
 from .conv import Conv2d
+from .dropout import Dropout, Dropout2d
 from .layer import Backward, Buffer, Layer, Parameter
 from .linear import Flatten, Linear
 from .loss import (
@@ -17,11 +32,13 @@ from .loss import (
     NLLLoss,
     SmoothL1Loss,
 )
-from .norm import BatchNorm1d, BatchNorm2d
+from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from .pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from .preprocess import Normalize, Rescale
 
 __all__ = [
+    "ELU",
+    "GELU",
     "AdaptiveAvgPool2d",
     "AvgPool2d",
     "BCELoss",
@@ -32,25 +49,35 @@ __all__ = [
     "Buffer",
     "Conv2d",
     "CrossEntropyLoss",
+    "Dropout",
+    "Dropout2d",
     "Flatten",
+    "GroupNorm",
+    "Hardswish",
     "HuberLoss",
     "Identity",
     "L1Loss",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "Loss",
     "MSELoss",
     "MaxPool2d",
+    "Maxout",
     "NLLLoss",
     "Normalize",
+    "Parallel",
     "Parameter",
     "ReLU",
     "Rescale",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "SmoothL1Loss",
+    "Softmax",
     "Softplus",
     "Tanh",
     "init",

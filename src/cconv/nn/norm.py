@@ -1,4 +1,4 @@
-"""Batch normalisation."""
+"""Batch, group and layer normalisation."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import _arguments
 from .._checks import number, real
 from .._shapes import whole
-from ..functional import batch_norm, batch_norm_backward
+from ..functional import (
+    batch_norm,
+    batch_norm_backward,
+    group_norm,
+    group_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+)
 from ..functional.norm import track
 from ._errors import Misfit, as_input, float_dtype
-from .layer import Backward, Buffer, Layer, Parameter
+from .layer import Backward, Buffer, Layer, Parameter, fresh
 
 
 class _BatchNorm(Layer):
@@ -156,3 +164,161 @@ class BatchNorm1d(_BatchNorm):
     """
 
     _axes: ClassVar = {2: "(N, C)", 3: "(N, C, L)"}
+
+
+class GroupNorm(Layer):
+    """Normalise each group of channels of each image (Wu and He 2018, arXiv 1803.08494; PyTorch's ``GroupNorm``).
+
+    ``y = (x - mean) / sqrt(var + eps) * weight + bias`` with the mean and the mean squared deviation of the group, in
+    training as in prediction: it does not depend on the other images of a batch.
+
+    Parameters
+    ----------
+    num_groups : int
+        Divides `num_channels`. With 1 an image has one mean, with `num_channels` each channel its own.
+    num_channels : int
+    eps : float
+        Added to the variance, at least 0.
+    affine : bool
+        Whether there are a weight and a bias.
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    weight, bias : Parameter or None
+        (num_channels,), 1 and 0 at first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range. When called: if x is not (N, num_channels, ...) of a float type.
+    """
+
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, dtype: Any = np.float32
+    ):
+        self.num_groups = whole("GroupNorm", "num_groups", num_groups, 1)
+        self.num_channels = whole("GroupNorm", "num_channels", num_channels, 1)
+        if self.num_channels % self.num_groups:
+            raise ValueError(f"GroupNorm: num_groups={num_groups} does not divide num_channels={num_channels}")
+        self.eps = number("GroupNorm", "eps", eps, 0)
+        dtype = float_dtype("GroupNorm", dtype)
+        self.weight = Parameter(np.ones(self.num_channels, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(self.num_channels, dtype)) if affine else None
+
+    @fresh
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        x = self._checked(x)
+        weight, bias, num_groups, eps = self.weight, self.bias, self.num_groups, self.eps
+        scale, shift = None if weight is None else weight.value, None if bias is None else bias.value
+        y = group_norm(x, num_groups, scale, shift, eps)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            needs = need_x, weight is not None and weight.trainable, bias is not None and bias.trainable
+            grad_x, grad_weight, grad_bias = group_norm_backward(grad_y, x, num_groups, scale, eps, needs)
+            if weight is not None:
+                weight.add_grad(grad_weight, fresh=True)
+            if bias is not None:
+                bias.add_grad(grad_bias, fresh=True)
+            return grad_x
+
+        return y, Backward(backward, y, fresh=True)
+
+    def _checked(self, x: np.ndarray) -> np.ndarray:
+        weight = self.weight
+        x = real("GroupNorm", "x", x) if weight is None else as_input("GroupNorm", x, weight.value.dtype)
+        if x.ndim < 2:
+            raise ValueError(f"GroupNorm: x has {x.ndim} dimensions {x.shape}, expected (N, C) or (N, C, ...)")
+        if x.shape[1] != self.num_channels:
+            if x.ndim == 4 and x.shape[3] == self.num_channels:
+                fix = "looks like NHWC: use x.transpose(0, 3, 1, 2)"
+            else:
+                fix = f"use GroupNorm({self.num_groups}, {x.shape[1]})"
+            raise Misfit("GroupNorm", f"num_channels={self.num_channels}", x.shape[1], x.shape, fix)
+        return x
+
+    def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return math.prod(y_shape) if self.weight is not None else 0
+
+    def extra_repr(self) -> str:
+        given = {"eps": (self.eps, 1e-5), "affine": (self.weight is not None, True)}
+        listed = [f"{name}={value!r}" for name, (value, default) in given.items() if value != default]
+        return ", ".join([str(self.num_groups), str(self.num_channels), *listed])
+
+
+class LayerNorm(Layer):
+    """Normalise over the last dimensions (Ba, Kiros and Hinton 2016, arXiv 1607.06450; PyTorch's ``LayerNorm``).
+
+    ``y = (x - mean) / sqrt(var + eps) * weight + bias`` with mean and mean squared deviation over these dimensions.
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        The last dimensions of x.
+    eps : float
+        Added to the variance, at least 0.
+    elementwise_affine : bool
+        Whether there is a weight.
+    bias : bool
+        Whether there is a bias beside the weight.
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    weight, bias : Parameter or None
+        Of shape `normalized_shape`, 1 and 0 at first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range. When called: if x is not (..., *normalized_shape) of a float type.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: Any = np.float32,
+    ):
+        self.normalized_shape = _arguments.normalized_shape("LayerNorm", normalized_shape)
+        self.eps = number("LayerNorm", "eps", eps, 0)
+        dtype = float_dtype("LayerNorm", dtype)
+        self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(self.normalized_shape, dtype)) if elementwise_affine and bias else None
+
+    @fresh
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        x = self._checked(x)
+        weight, bias, normalized_shape, eps = self.weight, self.bias, self.normalized_shape, self.eps
+        scale, shift = None if weight is None else weight.value, None if bias is None else bias.value
+        y = layer_norm(x, normalized_shape, scale, shift, eps)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            needs = need_x, weight is not None and weight.trainable, bias is not None and bias.trainable
+            grad_x, grad_weight, grad_bias = layer_norm_backward(grad_y, x, normalized_shape, scale, eps, needs)
+            if weight is not None:
+                weight.add_grad(grad_weight, fresh=True)
+            if bias is not None:
+                bias.add_grad(grad_bias, fresh=True)
+            return grad_x
+
+        return y, Backward(backward, y, fresh=True)
+
+    def _checked(self, x: np.ndarray) -> np.ndarray:
+        weight = self.weight
+        return real("LayerNorm", "x", x) if weight is None else as_input("LayerNorm", x, weight.value.dtype)
+
+    def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return math.prod(y_shape) if self.weight is not None else 0
+
+    def extra_repr(self) -> str:
+        given = {
+            "eps": (self.eps, 1e-5),
+            "elementwise_affine": (self.weight is not None, True),
+            "bias": (self.bias is not None, self.weight is not None),
+        }
+        listed = [f"{name}={value!r}" for name, (value, default) in given.items() if value != default]
+        return ", ".join([str(self.normalized_shape), *listed])
