@@ -39,6 +39,7 @@ CASES = {
     "stride": case((2, 3, 11, 9), (5, 3, 3, 3), stride=2),
     "stride wider than the kernel": case((2, 5, 13, 14), (9, 5, 2, 1), stride=(4, 3)),
     "stride wider than the image": case((2, 3, 4, 5), (5, 3, 3, 3), stride=(2**31 - 1, 7), padding=1),
+    "stride wider than the image, pointwise": case((2, 17, 8, 9), (16, 17, 1, 1), stride=9),
     "stride of rows alone": case((2, 8, 9, 8), (24, 8, 3, 3), stride=(2, 1)),
     "stride of columns alone": case((2, 3, 8, 13), (20, 3, 2, 3), stride=(1, 3), padding=(0, 2)),
     "strided first layer": case((2, 3, 23, 21), (20, 3, 7, 7), stride=2, padding=3),

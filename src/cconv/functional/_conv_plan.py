@@ -218,6 +218,8 @@ def by_product(shape: Shape, machine: Machine, direction: Direction) -> bool:
     """Whether a pointwise layer is one of matrices as they lie, _pointwise.py. The same bits either way."""
     if shape.kernel != (1, 1) or shape.stride != (1, 1) or any(map(any, shape.padding)):
         return False
+    if shape.output != (shape.height, shape.width):  # one output of a stride wider than the image
+        return False
     if direction == "weight":
         return by_outer(shape)
     plane, lanes, terms, outputs = shape.height * shape.width, machine.lanes, shape.group_channels, shape.group_filters
