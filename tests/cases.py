@@ -78,6 +78,37 @@ def conv2d_backward(draw):
     return Call("conv2d_backward", {"grad_y": draw.normal(*output), "x": x, "weight": weight}, options)
 
 
+def _transposed(draw: Draw):
+    groups = draw.of(1, 1, 1, 2, 3)
+    channels, filters = draw.of(1, 2, 5, 8, 17, 33), draw.of(1, 2, 3, 5, 8, 16, 17)
+    kernel, stride, dilation = ((draw.upto(n), draw.upto(n)) for n in (4, 3, 2))
+    if draw.of(True, False, False):
+        channels, filters = 1, draw.of(1, 1, 2)
+    options = {
+        "stride": stride,
+        "padding": ((draw.of(0, 1, 2), draw.of(0, 1, 3)), (draw.of(0, 1, 3), draw.of(0, 1, 2))),
+        "output_padding": tuple(draw.upto(max(s, d)) - 1 for s, d in zip(stride, dilation, strict=True)),
+        "dilation": dilation,
+    }
+    if draw.of(True, False, False, False):
+        kernel, options = (3, 3), {"padding": options["padding"], "algorithm": "winograd"}
+    x = draw.normal(draw.of(2, 3, 7), groups * channels, 5 + draw.upto(6), 5 + draw.upto(9))
+    weight = draw.normal(groups * channels, filters, *kernel)
+    return x, weight, {**options, "groups": groups}
+
+
+def conv_transpose2d(draw):
+    x, weight, options = _transposed(draw)
+    bias = {"bias": draw.normal(weight.shape[1] * options["groups"])} if draw.of(True, False) else {}
+    return Call("conv_transpose2d", {"x": x, "weight": weight, **bias}, options, ("x",))
+
+
+def conv_transpose2d_backward(draw):
+    x, weight, options = _transposed(draw)
+    (y,) = Call("conv_transpose2d", {"x": x, "weight": weight}, options)()
+    return Call("conv_transpose2d_backward", {"grad_y": draw.normal(*y.shape), "x": x, "weight": weight}, options)
+
+
 def linear(draw):
     features, outputs = draw.of(1, 3, 16, 50, 700), draw.of(1, 10, 24, 37, 120)
     arrays = {
@@ -223,7 +254,7 @@ def _loss_backward(name):
 DRAWS: dict[str, Callable[[Draw], Call]] = {
     draw_call.__name__: draw_call
     for draw_call in (
-        *(conv2d, conv2d_backward, linear, linear_backward),
+        *(conv2d, conv2d_backward, conv_transpose2d, conv_transpose2d_backward, linear, linear_backward),
         *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
         *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, batch_norm, batch_norm_backward),
     )

@@ -37,6 +37,11 @@ LAYERS = {
         (2, 4, 7, 6),
     ),
     "conv_same_no_bias": (lambda **o: nn.Conv2d(3, 2, 4, padding="same", bias=False, rng=0, **o), (2, 3, 5, 5)),
+    "conv_transpose": (lambda **o: nn.ConvTranspose2d(4, 6, 2, 2, rng=0, **o), (2, 4, 4, 3)),
+    "conv_transpose_everything": (
+        lambda **o: nn.ConvTranspose2d(4, 6, (3, 2), (2, 1), (2, 1), (1, 2), 2, False, (1, 3), rng=0, **o),
+        (2, 4, 5, 6),
+    ),
     "linear": (lambda **o: nn.Linear(5, 3, rng=0, **o), (4, 5)),
     "linear_no_bias": (lambda **o: nn.Linear(5, 3, bias=False, rng=0, **o), (4, 5)),
     "max_pool": (lambda **o: nn.MaxPool2d(2), (2, 3, 6, 5)),
@@ -169,6 +174,9 @@ def test_repr_is_pytorchs_with_defaults_left_out():
     assert repr(nn.Conv2d(1, 6, 5, padding=2)) == "Conv2d(1, 6, kernel_size=(5, 5), padding=2)"
     assert repr(nn.Conv2d(4, 6, (3, 1), 2, "valid", dilation=2, groups=2, bias=False)) == (
         "Conv2d(4, 6, kernel_size=(3, 1), stride=(2, 2), padding='valid', dilation=(2, 2), groups=2, bias=False)"
+    )
+    assert repr(nn.ConvTranspose2d(8, 4, 2, 2, output_padding=1, bias=False)) == (
+        "ConvTranspose2d(8, 4, kernel_size=(2, 2), stride=(2, 2), output_padding=(1, 1), bias=False)"
     )
     assert repr(nn.Linear(400, 120)) == "Linear(400, 120)"
     assert repr(nn.Linear(4, 1, bias=False)) == "Linear(4, 1, bias=False)"
@@ -657,6 +665,26 @@ class TestErrorsInANetwork:
         (lambda: nn.Conv2d(1, 2, 3, dilation=0), ValueError, "Conv2d: dilation must be at least 1, got 0"),
         (lambda: nn.Conv2d(4, 6, 3, groups=4), ValueError, "Conv2d: groups=4 does not divide out_channels=6"),
         (lambda: nn.Conv2d(3, 6, 3, groups=2), ValueError, "Conv2d: groups=2 does not divide in_channels=3"),
+        (
+            lambda: nn.ConvTranspose2d(1, 2, 3, output_padding=1),
+            ValueError,
+            "ConvTranspose2d: output_padding height 1 must be less than stride 1 or dilation 1",
+        ),
+        (
+            lambda: nn.ConvTranspose2d(1, 2, 3, padding="same"),
+            ValueError,
+            "ConvTranspose2d: padding must be numbers, got 'same'",
+        ),
+        (
+            lambda: nn.ConvTranspose2d(4, 6, 3, groups=4),
+            ValueError,
+            "ConvTranspose2d: groups=4 does not divide out_channels=6",
+        ),
+        (
+            lambda: nn.ConvTranspose2d(1, 6, 3)(images(2, 3, 4, 4)),
+            ValueError,
+            r"ConvTranspose2d: in_channels=1, but x \(2, 3, 4, 4\) has 3: use ConvTranspose2d\(3, 6, ...\)",
+        ),
         (lambda: nn.Conv2d(1, 2, 3, dtype=np.int32), TypeError, "Conv2d: dtype must be float32 or float64"),
         (lambda: nn.Conv2d(1, 2, 3, dtype=None), TypeError, "Conv2d: dtype must be float32 or float64, got None"),
         (lambda: nn.Linear(3, 2, dtype="int"), TypeError, "Linear: dtype must be float32 or float64"),
@@ -692,6 +720,8 @@ TORCH = {
     "avg_pool_everything": lambda t: t.nn.AvgPool2d(
         (3, 2), (2, 1), padding=(1, 0), ceil_mode=True, count_include_pad=False
     ),
+    "conv_transpose": lambda t: t.nn.ConvTranspose2d(4, 6, 2, 2),
+    "conv_transpose_everything": lambda t: t.nn.ConvTranspose2d(4, 6, (3, 2), (2, 1), (2, 1), (1, 2), 2, False, (1, 3)),
     "conv_same_no_bias": lambda t: t.nn.Conv2d(3, 2, 4, padding="same", bias=False),
     "flatten": lambda t: t.nn.Flatten(),
     "flatten_2": lambda t: t.nn.Flatten(start_dim=2),

@@ -51,6 +51,7 @@ def i64(*shape):
 
 
 X, W = f32(4, 3, 8, 9), f32(16, 3, 5, 5)
+TW = f32(3, 8, 5, 5)
 LOGITS, LABELS = f32(64, 10), i64(64)
 LABELS_BEYOND = np.where(np.arange(64) == 63, 10, 0)
 INDICES_BEYOND = np.full((1, 1, 2, 2), 16)
@@ -136,6 +137,73 @@ BAD = [
     (ValueError, "larger than the padded input", lambda M: M.conv2d_backward(f32(1, 16, 1, 5), f32(1, 3, 4, 9), W)),
     (ValueError, "weight (16, 3, 0, 5) is empty", lambda M: M.conv2d(X, f32(16, 3, 0, 5))),
     (ValueError, "no rows or no columns", lambda M: M.conv2d(f32(4, 3, 0, 9), W, padding=5)),
+    # transposed convolution
+    (
+        ValueError,
+        "conv_transpose2d: x has 3 channels, weight (4, 16, 5, 5) expects 4",
+        lambda M: M.conv_transpose2d(X, f32(4, 16, 5, 5)),
+    ),
+    (
+        ValueError,
+        "x looks like (N, H, W, C), use x.transpose(0, 3, 1, 2)",
+        lambda M: M.conv_transpose2d(f32(4, 28, 28, 3), TW),
+    ),
+    (ValueError, "groups=2 does not divide the 3 channels of x", lambda M: M.conv_transpose2d(X, TW, groups=2)),
+    (
+        ValueError,
+        "weight has 2 dimensions (3, 5), expected 4 (in_channels, out_channels / groups, height, width)",
+        lambda M: M.conv_transpose2d(X, f32(3, 5)),
+    ),
+    (ValueError, "weight (3, 0, 5, 5) is empty", lambda M: M.conv_transpose2d(X, f32(3, 0, 5, 5))),
+    (ValueError, "no rows or no columns", lambda M: M.conv_transpose2d(f32(4, 3, 0, 9), TW)),
+    (ValueError, "x has 3 dimensions", lambda M: M.conv_transpose2d(f32(3, 8, 9), TW)),
+    (
+        ValueError,
+        "bias has shape (3,), weight (3, 8, 5, 5) with groups=3 expects (24,)",
+        lambda M: M.conv_transpose2d(X, TW, f32(3), groups=3),
+    ),
+    (TypeError, "weight float32, bias float64", lambda M: M.conv_transpose2d(X, TW, f64(8))),
+    (TypeError, "got x float32, weight float64", lambda M: M.conv_transpose2d(X, f64(3, 8, 5, 5))),
+    (
+        ValueError,
+        "output_padding height 1 must be less than stride 1 or dilation 1 of the height",
+        lambda M: M.conv_transpose2d(X, TW, output_padding=1),
+    ),
+    (
+        ValueError,
+        "output_padding width 3 must be less than stride 2 or dilation 3 of the width",
+        lambda M: M.conv_transpose2d(X, TW, stride=2, dilation=3, output_padding=(2, 3)),
+    ),
+    (ValueError, "output_padding must be at least 0", lambda M: M.conv_transpose2d(X, TW, output_padding=-1)),
+    (TypeError, "output_padding must be an integer", lambda M: M.conv_transpose2d(X, TW, output_padding=0.5)),
+    (ValueError, "padding must be numbers, got 'same'", lambda M: M.conv_transpose2d(X, TW, padding="same")),
+    (
+        ValueError,
+        "padding 6 + 6 leaves nothing of the output height 12 that an input height of 8 gives",
+        lambda M: M.conv_transpose2d(X, TW, padding=6),
+    ),
+    (
+        ValueError,
+        "output height must be less than 2**31",
+        lambda M: M.conv_transpose2d(X, TW, stride=2**31 - 1),
+    ),
+    (
+        ValueError,
+        "grad_y has shape (4, 8, 12, 12), the output has (4, 8, 12, 13)",
+        lambda M: M.conv_transpose2d_backward(f32(4, 8, 12, 12), X, TW),
+    ),
+    (
+        TypeError,
+        "got grad_y float64, x float32, weight float32",
+        lambda M: M.conv_transpose2d_backward(f64(4, 8, 12, 13), X, TW),
+    ),
+    (
+        ValueError,
+        "needs must be three booleans",
+        lambda M: M.conv_transpose2d_backward(f32(4, 8, 12, 13), X, TW, needs=True),
+    ),
+    (ValueError, "takes a 3x3 kernel", lambda M: M.conv_transpose2d(X, TW, algorithm="winograd")),
+    # pooling
     (ValueError, "kernel_size must be at least 1, got 0", lambda M: M.max_pool2d(X, 0)),
     (TypeError, "kernel_size must be an integer", lambda M: M.avg_pool2d(X, None)),
     (ValueError, "stride must be at least 1", lambda M: M.avg_pool2d(X, 2, stride=0)),

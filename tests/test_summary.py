@@ -65,6 +65,12 @@ def test_groups_reduce_the_work():
     assert summary.parameters == 8 * 9 and summary.multiply_adds == 8 * 9 * 9
 
 
+def test_a_transposed_convolution_works_once_an_input():
+    summary = nn.ConvTranspose2d(8, 4, 3, stride=2, groups=2).summary((8, 5, 5))
+    assert summary.rows[0].output_shape == ("N", 4, 11, 11)
+    assert summary.parameters == 8 * 2 * 9 + 4 and summary.multiply_adds == 8 * 5 * 5 * 2 * 9
+
+
 def test_shared_layers_count_once_and_frozen_ones_are_told():
     layer = nn.Linear(4, 4)
     layer.bias.trainable = False

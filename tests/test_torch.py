@@ -28,6 +28,14 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algo
     return T.conv2d(T.pad(x, (left, right, top, bottom)), weight, bias, stride, 0, dilation, groups)
 
 
+def conv_transpose2d(
+    x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, algorithm="auto"
+):
+    (top, bottom), (left, right) = padding_pairs("", padding, (1, 1), (1, 1), (1, 1))
+    y = T.conv_transpose2d(x, weight, bias, stride, 0, output_padding, groups, dilation)
+    return T.pad(y, (-left, -right, -top, -bottom))
+
+
 def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     return T.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode, return_indices=True)
 
@@ -56,6 +64,7 @@ TWINS = {
     "batch_norm": batch_norm,
     **{
         name: getattr(T, name)
+    "conv_transpose2d": conv_transpose2d,
         for name in ("relu", "leaky_relu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax")
     },
     "cross_entropy": lambda logits, target, reduction: T.cross_entropy(logits, target.detach(), reduction=reduction),
@@ -75,6 +84,10 @@ GRADIENTS = {
     **{
         name: (("x",), lambda g, a, y, o, name=name: (getattr(F, f"{name}_backward")(g, y[0]),))
         for name in ("relu", "sigmoid", "tanh")
+    "conv_transpose2d": (
+        ("x", "weight", "bias"),
+        lambda g, a, y, o: F.conv_transpose2d_backward(g, a["x"], a["weight"], **o),
+    ),
     },
     **{
         name: (("x",), lambda g, a, y, o, name=name: (getattr(F, f"{name}_backward")(g, a["x"], **o),))

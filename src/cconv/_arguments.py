@@ -13,7 +13,18 @@ from typing import NamedTuple
 import numpy as np
 
 from ._checks import choice, number, real, same_dtype
-from ._shapes import Padding, Pair, output_pair, padding_pairs, pair, pool_output, whole, window_output
+from ._shapes import (
+    Padding,
+    Pair,
+    output_pair,
+    padding_pairs,
+    pair,
+    pool_output,
+    transposed_output,
+    transposed_padding,
+    whole,
+    window_output,
+)
 
 INT64 = np.dtype(np.int64)
 REDUCTIONS = ("mean", "sum", "none")
@@ -45,6 +56,34 @@ class Conv2dBackward(NamedTuple):
     padding: Padding
     dilation: Pair
     groups: int
+    needs: Needs
+
+
+class ConvTranspose2d(NamedTuple):
+    """Arguments of a transposed convolution; `x` (N, C, H, W), `weight` (C, K / groups, R, S), `bias` (K,) or None."""
+
+    x: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray | None
+    stride: Pair
+    padding: Padding
+    output_padding: Pair
+    groups: int
+    dilation: Pair
+    y_shape: Shape4
+
+
+class ConvTranspose2dBackward(NamedTuple):
+    """Arguments of a transposed convolution's gradients; `grad_y` (N, K, output height, output width)."""
+
+    grad_y: np.ndarray
+    x: np.ndarray
+    weight: np.ndarray
+    stride: Pair
+    padding: Padding
+    output_padding: Pair
+    groups: int
+    dilation: Pair
     needs: Needs
 
 
@@ -195,6 +234,80 @@ def _channel_mismatch(where: str, x: np.ndarray, weight: np.ndarray, groups: int
     return ValueError(
         f"{where}: x has {x.shape[1]} channels, weight {weight.shape} with groups={groups} expects {expected}{hint}"
     )
+
+def conv_transpose2d(
+    where: str, x, weight, bias, stride, padding, output_padding, groups, dilation, algorithm
+) -> ConvTranspose2d:
+    """Clean arguments of conv_transpose2d."""
+    x = real(where, "x", x, 4)
+    weight = _transposed_weight(where, weight)
+    *geometry, y_shape = _transposed_geometry(where, x, weight, stride, padding, output_padding, groups, dilation)
+    if bias is not None:
+        bias = real(where, "bias", bias)
+        if bias.shape != y_shape[1:2]:
+            expected = f"with groups={groups} expects {y_shape[1:2]}"
+            raise ValueError(f"{where}: bias has shape {bias.shape}, weight {weight.shape} {expected}")
+        if bias.dtype is not weight.dtype:
+            same_dtype(where, weight=weight, bias=bias)
+    args = ConvTranspose2d(x, weight, bias, *geometry, y_shape)
+    conv_algorithm(where, algorithm, weight.shape[2:], args.stride, args.dilation)
+    return args
+
+
+def conv_transpose2d_backward(
+    where: str, grad_y, x, weight, stride, padding, output_padding, groups, dilation, needs, algorithm
+) -> ConvTranspose2dBackward:
+    """Clean arguments of conv_transpose2d_backward."""
+    grad_y = real(where, "grad_y", grad_y, 4)
+    x = real(where, "x", x, 4)
+    weight = _transposed_weight(where, weight)
+    *geometry, y_shape = _transposed_geometry(where, x, weight, stride, padding, output_padding, groups, dilation)
+    _match_output(where, grad_y, y_shape)
+    if grad_y.dtype is not x.dtype:
+        same_dtype(where, grad_y=grad_y, x=x, weight=weight)
+    args = ConvTranspose2dBackward(grad_y, x, weight, *geometry, _needs(where, needs))
+    conv_algorithm(where, algorithm, weight.shape[2:], args.stride, args.dilation)
+    return args
+
+
+def _transposed_weight(where: str, weight) -> np.ndarray:
+    weight = real(where, "weight", weight)
+    if weight.ndim != 4:
+        raise ValueError(
+            f"{where}: weight has {weight.ndim} dimensions {weight.shape}, expected 4 "
+            f"(in_channels, out_channels / groups, height, width)"
+        )
+    return weight
+
+
+def _transposed_geometry(
+    where: str, x: np.ndarray, weight: np.ndarray, stride, padding, output_padding, groups, dilation
+) -> tuple[Pair, Padding, Pair, int, Pair, Shape4]:
+    n, channels, height, width = x.shape
+    if x.dtype is not weight.dtype:
+        same_dtype(where, x=x, weight=weight)
+    groups = whole(where, "groups", groups, 1)
+    if not weight.size:
+        raise ValueError(f"{where}: weight {weight.shape} is empty")
+    if channels != weight.shape[0]:
+        hint = ""
+        if x.shape[3] == weight.shape[0]:
+            hint = (
+                f": x looks like (N, H, W, C), use x.transpose(0, 3, 1, 2) for (N, C, H, W) {_channels_first(x.shape)}"
+            )
+        raise ValueError(f"{where}: x has {channels} channels, weight {weight.shape} expects {weight.shape[0]}{hint}")
+    if channels % groups:
+        raise ValueError(f"{where}: groups={groups} does not divide the {channels} channels of x {x.shape}")
+    if not (height and width):
+        raise ValueError(f"{where}: x {x.shape} has no rows or no columns")
+    kernel = weight.shape[2], weight.shape[3]
+    stride = pair(where, "stride", stride)
+    dilation = pair(where, "dilation", dilation)
+    padding = transposed_padding(where, padding)
+    output_padding = pair(where, "output_padding", output_padding, 0)
+    out = transposed_output(where, (height, width), kernel, stride, padding, output_padding, dilation)
+    return stride, padding, output_padding, groups, dilation, (n, weight.shape[1] * groups, *out)
+
 
 
 def _channels_first(shape: tuple[int, ...]) -> Shape4:

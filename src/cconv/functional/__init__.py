@@ -20,6 +20,7 @@ from .activation import (
     tanh_backward,
 )
 from .conv import conv2d, conv2d_backward
+from .conv_transpose import conv_transpose2d, conv_transpose2d_backward
 from .linear import linear, linear_backward
 from .loss import (
     binary_cross_entropy_with_logits,
@@ -51,6 +52,8 @@ __all__ = [
     "conv2d",
     "conv2d_backward",
     "cross_entropy",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cross_entropy_backward",
     "leaky_relu",
     "leaky_relu_backward",

@@ -3,7 +3,7 @@
 from . import init
 from .activation import Identity, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
 from .containers import Residual, Sequential
-from .conv import Conv2d
+from .conv import Conv2d, ConvTranspose2d
 from .layer import Backward, Buffer, Layer, Parameter
 from .linear import Flatten, Linear
 from .loss import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
@@ -20,6 +20,7 @@ __all__ = [
     "BatchNorm2d",
     "Buffer",
     "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Flatten",
     "Identity",

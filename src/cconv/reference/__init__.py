@@ -25,6 +25,7 @@ from .activation import (
     tanh_backward,
 )
 from .conv import conv2d, conv2d_backward
+from .conv_transpose import conv_transpose2d, conv_transpose2d_backward
 from .identities import avg_pool_backward_kron, conv2d_grad_x_full, convolve2d_true, rotate180, stride_expand
 from .linear import linear, linear_backward
 from .loss import (
@@ -59,6 +60,8 @@ __all__ = [
     "conv2d_backward",
     "conv2d_grad_x_full",
     "convolve2d_true",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "leaky_relu",
