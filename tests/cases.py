@@ -176,6 +176,23 @@ def adaptive_avg_pool2d_backward(draw):
     return Call("adaptive_avg_pool2d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape})
 
 
+def pad(draw):
+    x = draw.normal(*draw.of((2, 3, 5), (3, 2, 5, 6), (2, 1, 4, 9), (5, 4, 4, 4)))
+    mode = draw.of("constant", "reflect", "replicate", "circular")
+    sizes = tuple(draw.upto(4) - 1 for _ in range(2 * draw.upto(x.ndim - 2)))
+    if mode == "constant":
+        return Call("pad", {"x": x}, {"pad": tuple(n - 2 for n in sizes), "value": draw.of(0.0, -1.5)}, ("x",))
+    return Call("pad", {"x": x}, {"pad": sizes, "mode": mode}, ("x",))
+
+
+def pad_backward(draw):
+    call = pad(draw)
+    (y,) = call()
+    options = {"x_shape": call.arrays["x"].shape, "pad": call.options["pad"]}
+    options["mode"] = call.options.get("mode", "constant")
+    return Call("pad_backward", {"grad_y": draw.normal(*y.shape)}, options)
+
+
 def batch_norm(draw):
     """Planes narrower than 16 numbers, 16, and wider; statistics given or the batch's."""
     x = draw.normal(draw.of(2, 5, 9), draw.of(1, 3, 40), *draw.of((), (2,), (3, 5), (4, 4), (7, 7), (9, 13)))
@@ -256,7 +273,7 @@ DRAWS: dict[str, Callable[[Draw], Call]] = {
     for draw_call in (
         *(conv2d, conv2d_backward, conv_transpose2d, conv_transpose2d_backward, linear, linear_backward),
         *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
-        *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, batch_norm, batch_norm_backward),
+        *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, pad, pad_backward, batch_norm, batch_norm_backward),
     )
 }
 for activation in ACTIVATIONS:

@@ -37,6 +37,18 @@ LAYERS = {
         (2, 4, 7, 6),
     ),
     "conv_same_no_bias": (lambda **o: nn.Conv2d(3, 2, 4, padding="same", bias=False, rng=0, **o), (2, 3, 5, 5)),
+    "conv_reflect": (
+        lambda **o: nn.Conv2d(2, 3, 4, padding="same", padding_mode="reflect", rng=0, **o),
+        (2, 2, 5, 6),
+    ),
+    "conv_replicate": (
+        lambda **o: nn.Conv2d(2, 3, 3, 2, (3, 1), padding_mode="replicate", rng=0, **o),
+        (2, 2, 2, 5),
+    ),
+    "conv_circular": (
+        lambda **o: nn.Conv2d(2, 3, 3, padding=(1, 3), dilation=2, padding_mode="circular", rng=0, **o),
+        (2, 2, 4, 3),
+    ),
     "conv_transpose": (lambda **o: nn.ConvTranspose2d(4, 6, 2, 2, rng=0, **o), (2, 4, 4, 3)),
     "conv_transpose_everything": (
         lambda **o: nn.ConvTranspose2d(4, 6, (3, 2), (2, 1), (2, 1), (1, 2), 2, False, (1, 3), rng=0, **o),
@@ -174,6 +186,9 @@ def test_repr_is_pytorchs_with_defaults_left_out():
     assert repr(nn.Conv2d(1, 6, 5, padding=2)) == "Conv2d(1, 6, kernel_size=(5, 5), padding=2)"
     assert repr(nn.Conv2d(4, 6, (3, 1), 2, "valid", dilation=2, groups=2, bias=False)) == (
         "Conv2d(4, 6, kernel_size=(3, 1), stride=(2, 2), padding='valid', dilation=(2, 2), groups=2, bias=False)"
+    )
+    assert repr(nn.Conv2d(1, 6, 3, padding=1, padding_mode="circular")) == (
+        "Conv2d(1, 6, kernel_size=(3, 3), padding=1, padding_mode='circular')"
     )
     assert repr(nn.ConvTranspose2d(8, 4, 2, 2, output_padding=1, bias=False)) == (
         "ConvTranspose2d(8, 4, kernel_size=(2, 2), stride=(2, 2), output_padding=(1, 1), bias=False)"
@@ -666,6 +681,16 @@ class TestErrorsInANetwork:
         (lambda: nn.Conv2d(4, 6, 3, groups=4), ValueError, "Conv2d: groups=4 does not divide out_channels=6"),
         (lambda: nn.Conv2d(3, 6, 3, groups=2), ValueError, "Conv2d: groups=2 does not divide in_channels=3"),
         (
+            lambda: nn.Conv2d(1, 2, 3, padding_mode="mirror"),
+            ValueError,
+            "Conv2d: padding_mode must be one of 'zeros', 'reflect', 'replicate', 'circular', got 'mirror'",
+        ),
+        (
+            lambda: nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect")(images(1, 1, 4, 1)),
+            ValueError,
+            r"pad: mode='reflect' of 1 numbers pads at most 0, got \(1, 1\)",
+        ),
+        (
             lambda: nn.ConvTranspose2d(1, 2, 3, output_padding=1),
             ValueError,
             "ConvTranspose2d: output_padding height 1 must be less than stride 1 or dilation 1",
@@ -720,6 +745,9 @@ TORCH = {
     "avg_pool_everything": lambda t: t.nn.AvgPool2d(
         (3, 2), (2, 1), padding=(1, 0), ceil_mode=True, count_include_pad=False
     ),
+    "conv_reflect": lambda t: t.nn.Conv2d(2, 3, 4, padding="same", padding_mode="reflect"),
+    "conv_replicate": lambda t: t.nn.Conv2d(2, 3, 3, 2, (3, 1), padding_mode="replicate"),
+    "conv_circular": lambda t: t.nn.Conv2d(2, 3, 3, padding=(1, 3), dilation=2, padding_mode="circular"),
     "conv_transpose": lambda t: t.nn.ConvTranspose2d(4, 6, 2, 2),
     "conv_transpose_everything": lambda t: t.nn.ConvTranspose2d(4, 6, (3, 2), (2, 1), (2, 1), (1, 2), 2, False, (1, 3)),
     "conv_same_no_bias": lambda t: t.nn.Conv2d(3, 2, 4, padding="same", bias=False),

@@ -303,6 +303,27 @@ BAD = [
         "grad_y (4, 3, 0, 1) has no rows or no columns",
         lambda M: M.adaptive_avg_pool2d_backward(f32(4, 3, 0, 1), (4, 3, 8, 9)),
     ),
+    # padding
+    (ValueError, "mode='reflect' of 9 numbers pads at most 8, got (0, 9)", lambda M: M.pad(X, (0, 9), "reflect")),
+    (ValueError, "mode='circular' of 8 numbers pads at most 8", lambda M: M.pad(X, (0, 0, 9, 0), "circular")),
+    (ValueError, "mode='replicate' of 0 numbers pads at most 0", lambda M: M.pad(f32(3, 0), (1, 0), "replicate")),
+    (ValueError, "pad must be at least 0, got -1", lambda M: M.pad(X, (0, -1), "reflect")),
+    (ValueError, "pad (-5, -5) cuts more than the 9 numbers of axis 3 of x", lambda M: M.pad(X, (-5, -5))),
+    (ValueError, "pad (-10, 20) cuts more than the 9 numbers of axis 3", lambda M: M.pad(X, (-10, 20))),
+    (ValueError, "pad must be (left, right) or (left, right, top, bottom), got 1", lambda M: M.pad(X, 1)),
+    (ValueError, "pad must be (left, right) or", lambda M: M.pad(X, (1, 2, 3))),
+    (ValueError, "pad has 4 sizes, x (3,) has 1 axes", lambda M: M.pad(f32(3), (1, 2, 3, 4))),
+    (TypeError, "pad must be an integer, got 0.5", lambda M: M.pad(X, (0.5, 0))),
+    (ValueError, "mode must be one of 'constant', 'reflect'", lambda M: M.pad(X, (1, 1), "zeros")),
+    (ValueError, "value is for mode='constant', got value=1.0", lambda M: M.pad(X, (1, 1), "circular", 1.0)),
+    (TypeError, "value must be a number, got None", lambda M: M.pad(X, (1, 1), value=None)),
+    (TypeError, "x has dtype int64", lambda M: M.pad(i64(3), (1, 1))),
+    (
+        ValueError,
+        "grad_y has shape (4, 3, 8, 9), the output has (4, 3, 8, 11)",
+        lambda M: M.pad_backward(X, (4, 3, 8, 9), (1, 1)),
+    ),
+    (ValueError, "x_shape must be a tuple of sizes, got 3", lambda M: M.pad_backward(X, 3, (1, 1))),
     # batch normalisation
     (
         ValueError,

@@ -40,6 +40,13 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     return T.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode, return_indices=True)
 
 
+def pad(x, pad, mode="constant", value=None):
+    # PyTorch pads as many axes as x has but for one or two, and no others.
+    if mode != "constant" and len(pad) == 2 and x.ndim == 4:
+        return T.pad(x, (*pad, 0, 0), mode)
+    return T.pad(x, pad, mode, value)
+
+
 def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, training=False, eps=1e-5):
     """With the statistics that x is normalised with, as PyTorch reports them through running ones that keep nothing."""
     if not training:
@@ -57,14 +64,15 @@ def batch_norm_gradients(g, a, y, o):
 
 TWINS = {
     "conv2d": conv2d,
+    "conv_transpose2d": conv_transpose2d,
     "linear": T.linear,
     "max_pool2d": max_pool2d,
     "avg_pool2d": T.avg_pool2d,
     "adaptive_avg_pool2d": T.adaptive_avg_pool2d,
     "batch_norm": batch_norm,
+    "pad": pad,
     **{
         name: getattr(T, name)
-    "conv_transpose2d": conv_transpose2d,
         for name in ("relu", "leaky_relu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax")
     },
     "cross_entropy": lambda logits, target, reduction: T.cross_entropy(logits, target.detach(), reduction=reduction),
@@ -76,18 +84,22 @@ TWINS = {
 # Of a forward operation's arguments: those with a gradient, and how its backward takes them.
 GRADIENTS = {
     "conv2d": (("x", "weight", "bias"), lambda g, a, y, o: F.conv2d_backward(g, a["x"], a["weight"], **o)),
+    "conv_transpose2d": (
+        ("x", "weight", "bias"),
+        lambda g, a, y, o: F.conv_transpose2d_backward(g, a["x"], a["weight"], **o),
+    ),
     "linear": (("x", "weight", "bias"), lambda g, a, y, o: F.linear_backward(g, a["x"], a["weight"])),
     "max_pool2d": (("x",), lambda g, a, y, o: (F.max_pool2d_backward(g, y[1], a["x"].shape),)),
     "avg_pool2d": (("x",), lambda g, a, y, o: (F.avg_pool2d_backward(g, a["x"].shape, **o),)),
     "adaptive_avg_pool2d": (("x",), lambda g, a, y, o: (F.adaptive_avg_pool2d_backward(g, a["x"].shape),)),
     "batch_norm": (("x", "weight", "bias"), batch_norm_gradients),
+    "pad": (
+        ("x",),
+        lambda g, a, y, o: (F.pad_backward(g, a["x"].shape, o["pad"], o.get("mode", "constant")),),
+    ),
     **{
         name: (("x",), lambda g, a, y, o, name=name: (getattr(F, f"{name}_backward")(g, y[0]),))
         for name in ("relu", "sigmoid", "tanh")
-    "conv_transpose2d": (
-        ("x", "weight", "bias"),
-        lambda g, a, y, o: F.conv_transpose2d_backward(g, a["x"], a["weight"], **o),
-    ),
     },
     **{
         name: (("x",), lambda g, a, y, o, name=name: (getattr(F, f"{name}_backward")(g, a["x"], **o),))
@@ -117,7 +129,7 @@ def compare(call, dtype):
             assert distance(got, tensors[name].grad.numpy()) <= BOUND[dtype.name], name
 
 
-MANY = ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "batch_norm")
+MANY = ("conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "batch_norm", "pad")
 CALLS = [(name, seed) for name in FORWARD for seed in range(100, 160 if name in MANY else 110)]
 
 

@@ -133,6 +133,25 @@ class AvgPool2dBackward(NamedTuple):
     padding: Padding
 
 
+class Pad(NamedTuple):
+    """Arguments of a padding; `borders` (before, after) of each axis of x."""
+
+    x: np.ndarray
+    borders: tuple[Pair, ...]
+    mode: str
+    value: float
+    y_shape: tuple[int, ...]
+
+
+class PadBackward(NamedTuple):
+    """Arguments of a padding's gradient."""
+
+    grad_y: np.ndarray
+    x_shape: tuple[int, ...]
+    borders: tuple[Pair, ...]
+    mode: str
+
+
 class BatchNorm(NamedTuple):
     """Arguments of a batch normalisation; `x` (N, C, ...), all others (C,) or None."""
 
@@ -216,32 +235,13 @@ def _conv_geometry(where: str, x: np.ndarray, weight: np.ndarray, stride, paddin
     return stride, padding, dilation, groups, window_output(where, (height, width), kernel, stride, padding, dilation)
 
 
-def conv_algorithm(where: str, algorithm, kernel: Pair, stride: Pair, dilation: Pair) -> None:
-    """Raise ValueError unless there is such an algorithm for such a convolution."""
-    choice(where, "algorithm", algorithm, ("auto", "direct", "winograd"))
-    if algorithm == "winograd" and not (kernel == (3, 3) and stride == dilation == (1, 1)):
-        raise ValueError(
-            f"{where}: algorithm='winograd' takes a 3x3 kernel with stride and dilation 1, "
-            f"got kernel {kernel}, stride {stride}, dilation {dilation}: use 'auto'"
-        )
-
-
-def _channel_mismatch(where: str, x: np.ndarray, weight: np.ndarray, groups: int) -> ValueError:
-    expected = weight.shape[1] * groups
-    hint = ""
-    if x.shape[3] == expected:
-        hint = f": x looks like (N, H, W, C), use x.transpose(0, 3, 1, 2) for (N, C, H, W) {_channels_first(x.shape)}"
-    return ValueError(
-        f"{where}: x has {x.shape[1]} channels, weight {weight.shape} with groups={groups} expects {expected}{hint}"
-    )
-
 def conv_transpose2d(
     where: str, x, weight, bias, stride, padding, output_padding, groups, dilation, algorithm
 ) -> ConvTranspose2d:
     """Clean arguments of conv_transpose2d."""
     x = real(where, "x", x, 4)
     weight = _transposed_weight(where, weight)
-    *geometry, y_shape = _transposed_geometry(where, x, weight, stride, padding, output_padding, groups, dilation)
+    geometry, y_shape = _transposed_geometry(where, x, weight, stride, padding, output_padding, groups, dilation)
     if bias is not None:
         bias = real(where, "bias", bias)
         if bias.shape != y_shape[1:2]:
@@ -261,7 +261,7 @@ def conv_transpose2d_backward(
     grad_y = real(where, "grad_y", grad_y, 4)
     x = real(where, "x", x, 4)
     weight = _transposed_weight(where, weight)
-    *geometry, y_shape = _transposed_geometry(where, x, weight, stride, padding, output_padding, groups, dilation)
+    geometry, y_shape = _transposed_geometry(where, x, weight, stride, padding, output_padding, groups, dilation)
     _match_output(where, grad_y, y_shape)
     if grad_y.dtype is not x.dtype:
         same_dtype(where, grad_y=grad_y, x=x, weight=weight)
@@ -282,7 +282,7 @@ def _transposed_weight(where: str, weight) -> np.ndarray:
 
 def _transposed_geometry(
     where: str, x: np.ndarray, weight: np.ndarray, stride, padding, output_padding, groups, dilation
-) -> tuple[Pair, Padding, Pair, int, Pair, Shape4]:
+) -> tuple[tuple[Pair, Padding, Pair, int, Pair], Shape4]:
     n, channels, height, width = x.shape
     if x.dtype is not weight.dtype:
         same_dtype(where, x=x, weight=weight)
@@ -306,8 +306,27 @@ def _transposed_geometry(
     padding = transposed_padding(where, padding)
     output_padding = pair(where, "output_padding", output_padding, 0)
     out = transposed_output(where, (height, width), kernel, stride, padding, output_padding, dilation)
-    return stride, padding, output_padding, groups, dilation, (n, weight.shape[1] * groups, *out)
+    return (stride, padding, output_padding, groups, dilation), (n, weight.shape[1] * groups, *out)
 
+
+def conv_algorithm(where: str, algorithm, kernel: Pair, stride: Pair, dilation: Pair) -> None:
+    """Raise ValueError unless there is such an algorithm for such a convolution."""
+    choice(where, "algorithm", algorithm, ("auto", "direct", "winograd"))
+    if algorithm == "winograd" and not (kernel == (3, 3) and stride == dilation == (1, 1)):
+        raise ValueError(
+            f"{where}: algorithm='winograd' takes a 3x3 kernel with stride and dilation 1, "
+            f"got kernel {kernel}, stride {stride}, dilation {dilation}: use 'auto'"
+        )
+
+
+def _channel_mismatch(where: str, x: np.ndarray, weight: np.ndarray, groups: int) -> ValueError:
+    expected = weight.shape[1] * groups
+    hint = ""
+    if x.shape[3] == expected:
+        hint = f": x looks like (N, H, W, C), use x.transpose(0, 3, 1, 2) for (N, C, H, W) {_channels_first(x.shape)}"
+    return ValueError(
+        f"{where}: x has {x.shape[1]} channels, weight {weight.shape} with groups={groups} expects {expected}{hint}"
+    )
 
 
 def _channels_first(shape: tuple[int, ...]) -> Shape4:
@@ -423,6 +442,47 @@ def adaptive_pool2d_backward(where: str, grad_y, x_shape) -> tuple[np.ndarray, S
         if not (shape[2] and shape[3]):
             raise ValueError(f"{where}: {name} {shape} has no rows or no columns")
     return grad_y, x_shape
+
+
+def pad(where: str, x, pad, mode, value) -> Pad:
+    """Clean arguments of pad."""
+    x = real(where, "x", x)
+    borders, y_shape = _borders(where, x.shape, pad, mode)
+    if not isinstance(value, float):  # infinity may be the border of a maximum
+        value = number(where, "value", value)
+    if value and mode != "constant":
+        raise ValueError(f"{where}: value is for mode='constant', got value={value!r} with mode={mode!r}")
+    return Pad(x, borders, mode, value, y_shape)
+
+
+def pad_backward(where: str, grad_y, x_shape, pad, mode) -> PadBackward:
+    """Clean arguments of pad_backward."""
+    grad_y = real(where, "grad_y", grad_y)
+    if not isinstance(x_shape, (tuple, list)):
+        raise ValueError(f"{where}: x_shape must be a tuple of sizes, got {x_shape!r}")
+    x_shape = tuple(whole(where, "x_shape", size) for size in x_shape)
+    borders, y_shape = _borders(where, x_shape, pad, mode)
+    _match_output(where, grad_y, y_shape)
+    return PadBackward(grad_y, x_shape, borders, mode)
+
+
+def _borders(where: str, x_shape: tuple[int, ...], pad, mode) -> tuple[tuple[Pair, ...], tuple[int, ...]]:
+    """(before, after) of each axis, and the shape of the output."""
+    choice(where, "mode", mode, ("constant", "reflect", "replicate", "circular"))
+    if not isinstance(pad, (tuple, list)) or len(pad) % 2:
+        raise ValueError(f"{where}: pad must be (left, right) or (left, right, top, bottom), got {pad!r}")
+    if len(pad) > 2 * len(x_shape):
+        raise ValueError(f"{where}: pad has {len(pad)} sizes, x {x_shape} has {len(x_shape)} axes")
+    sizes = [whole(where, "pad", size, 0 if mode != "constant" else -(2**31)) for size in pad]
+    borders = [(0, 0)] * (len(x_shape) - len(sizes) // 2)
+    borders += [(sizes[i], sizes[i + 1]) for i in range(len(sizes) - 2, -1, -2)]
+    for axis, (n, border) in enumerate(zip(x_shape, borders, strict=True)):
+        most = {"reflect": n - 1, "circular": n, "replicate": max(border) if n else 0}.get(mode, max(border))
+        if max(border) > max(most, 0):
+            raise ValueError(f"{where}: mode={mode!r} of {n} numbers pads at most {max(most, 0)}, got {border}")
+        if n + sum(min(0, size) for size in border) < 0:
+            raise ValueError(f"{where}: pad {border} cuts more than the {n} numbers of axis {axis} of x {x_shape}")
+    return tuple(borders), tuple(n + sum(border) for n, border in zip(x_shape, borders, strict=True))
 
 
 def batch_norm(where: str, x, running_mean, running_var, weight, bias, training, eps) -> BatchNorm:

@@ -31,6 +31,7 @@ from .loss import (
     mse_loss_backward,
 )
 from .norm import batch_norm, batch_norm_backward
+from .pad import pad, pad_backward
 from .pool import (
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,
@@ -51,9 +52,9 @@ __all__ = [
     "binary_cross_entropy_with_logits_backward",
     "conv2d",
     "conv2d_backward",
-    "cross_entropy",
     "conv_transpose2d",
     "conv_transpose2d_backward",
+    "cross_entropy",
     "cross_entropy_backward",
     "leaky_relu",
     "leaky_relu_backward",
@@ -65,6 +66,8 @@ __all__ = [
     "max_pool2d_backward",
     "mse_loss",
     "mse_loss_backward",
+    "pad",
+    "pad_backward",
     "relu",
     "relu_backward",
     "sigmoid",

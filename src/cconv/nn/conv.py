@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from .._arguments import conv_algorithm
+from .._checks import choice
 from .._random import generator
 from .._shapes import Pair, check_output_padding, padding_pairs, pair, transposed_padding, whole
-from ..functional import conv2d, conv2d_backward, conv_transpose2d, conv_transpose2d_backward
+from ..functional import conv2d, conv2d_backward, conv_transpose2d, conv_transpose2d_backward, pad, pad_backward
 from . import init
 from ._errors import Misfit, as_input, float_dtype
 from .layer import Backward, Layer, Parameter, fresh
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 class Conv2d(Layer):
@@ -30,6 +33,8 @@ class Conv2d(Layer):
     groups : int
         Divides both channel counts; each group of outputs sees its group of inputs.
     bias : bool
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What to put around the image instead, see `cconv.functional.pad`.
     algorithm : {"auto", "direct", "winograd"}
         How it is computed, see `cconv.functional.conv2d`.
     rng : Generator or int, optional
@@ -60,6 +65,7 @@ class Conv2d(Layer):
         dilation: int | Pair = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
         *,
         algorithm: str = "auto",
         rng: np.random.Generator | int | None = None,
@@ -71,8 +77,10 @@ class Conv2d(Layer):
         self.stride = pair("Conv2d", "stride", stride)
         self.dilation = pair("Conv2d", "dilation", dilation)
         self.groups = whole("Conv2d", "groups", groups, 1)
-        padding_pairs("Conv2d", padding, self.kernel_size, self.stride, self.dilation)
+        (top, bottom), (left, right) = padding_pairs("Conv2d", padding, self.kernel_size, self.stride, self.dilation)
         self.padding = padding
+        self.padding_mode = choice("Conv2d", "padding_mode", padding_mode, PADDING_MODES)
+        self._border = (left, right, top, bottom) if padding_mode != "zeros" else None
         conv_algorithm("Conv2d", algorithm, self.kernel_size, self.stride, self.dilation)
         self.algorithm = algorithm
         _check_groups("Conv2d", self)
@@ -85,7 +93,10 @@ class Conv2d(Layer):
         x = as_input("Conv2d", x, weight.value.dtype)
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise _misfit("Conv2d", self, x.shape)
-        options = self.stride, self.padding, self.dilation, self.groups
+        padding, border, mode, x_shape = self.padding, self._border, self.padding_mode, x.shape
+        if border is not None:
+            x, padding = pad(x, border, mode), 0
+        options = self.stride, padding, self.dilation, self.groups
         y = conv2d(x, weight.value, None if bias is None else bias.value, *options, self.algorithm)
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
@@ -94,6 +105,8 @@ class Conv2d(Layer):
             weight.add_grad(grad_weight, fresh=True)
             if bias is not None:
                 bias.add_grad(grad_bias, fresh=True)
+            if grad_x is not None and border is not None:
+                grad_x = pad_backward(grad_x, x_shape, border, mode)
             return grad_x
 
         return y, Backward(backward, y, fresh=True)
@@ -220,6 +233,7 @@ def _drawn(where: str, shape: tuple[int, ...], biases: int, rng: Any, dtype: Any
 _DEFAULTS = {
     "stride": (1, 1),
     "padding": 0,
+    "padding_mode": "zeros",
     "output_padding": (0, 0),
     "dilation": (1, 1),
     "groups": 1,

@@ -37,6 +37,7 @@ from .loss import (
     mse_loss_backward,
 )
 from .norm import batch_norm, batch_norm_backward
+from .pad import pad, pad_backward
 from .pool import (
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,
@@ -59,9 +60,9 @@ __all__ = [
     "conv2d",
     "conv2d_backward",
     "conv2d_grad_x_full",
-    "convolve2d_true",
     "conv_transpose2d",
     "conv_transpose2d_backward",
+    "convolve2d_true",
     "cross_entropy",
     "cross_entropy_backward",
     "leaky_relu",
@@ -74,6 +75,8 @@ __all__ = [
     "max_pool2d_backward",
     "mse_loss",
     "mse_loss_backward",
+    "pad",
+    "pad_backward",
     "relu",
     "relu_backward",
     "rotate180",
