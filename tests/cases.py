@@ -176,6 +176,70 @@ def adaptive_avg_pool2d_backward(draw):
     return Call("adaptive_avg_pool2d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape})
 
 
+def _sequences(draw: Draw):
+    groups, channels, filters = draw.of(1, 1, 2, 3), draw.of(1, 2, 5, 17), draw.of(1, 5, 16, 17)
+    kernel, dilation, padding = draw.upto(5), draw.of(1, 1, 2), draw.of(0, 2, ((0, 3),), "same", "valid")
+    options = {"stride": 1 if padding == "same" else draw.upto(3), "padding": padding, "dilation": dilation}
+    x = draw.normal(draw.of(2, 3, 7), groups * channels, 9 + draw.upto(40))
+    return x, draw.normal(groups * filters, channels, kernel), {**options, "groups": groups}
+
+
+def conv1d(draw):
+    x, weight, options = _sequences(draw)
+    bias = {"bias": draw.normal(len(weight))} if draw.of(True, False) else {}
+    return Call("conv1d", {"x": x, "weight": weight, **bias}, options, ("x",))
+
+
+def conv1d_backward(draw):
+    x, weight, options = _sequences(draw)
+    (y,) = Call("conv1d", {"x": x, "weight": weight}, options)()
+    return Call("conv1d_backward", {"grad_y": draw.normal(*y.shape), "x": x, "weight": weight}, options)
+
+
+def _pool_of_sequences(draw: Draw):
+    kernel = draw.upto(5)
+    options = {"kernel_size": kernel, "stride": draw.of(None, draw.upto(3)), "padding": draw.of(0, kernel // 2)}
+    return draw.normal(draw.of(2, 3), draw.of(1, 3, 5), 8 + draw.upto(40)), {
+        **options,
+        "ceil_mode": draw.of(True, False),
+    }
+
+
+def max_pool1d(draw):
+    x, options = _pool_of_sequences(draw)
+    return Call("max_pool1d", {"x": x}, {**options, "dilation": draw.of(1, 1, 2)}, ("x",))
+
+
+def max_pool1d_backward(draw):
+    call = max_pool1d(draw)
+    y, indices = call()
+    arrays = {"grad_y": draw.normal(*y.shape), "indices": indices}
+    return Call("max_pool1d_backward", arrays, {"x_shape": call.arrays["x"].shape})
+
+
+def avg_pool1d(draw):
+    x, options = _pool_of_sequences(draw)
+    return Call("avg_pool1d", {"x": x}, {**options, "count_include_pad": draw.of(True, False)}, ("x",))
+
+
+def avg_pool1d_backward(draw):
+    call = avg_pool1d(draw)
+    (y,) = call()
+    options = {"x_shape": call.arrays["x"].shape, **call.options}
+    return Call("avg_pool1d_backward", {"grad_y": draw.normal(*y.shape)}, options)
+
+
+def adaptive_avg_pool1d(draw):
+    x = draw.normal(draw.of(2, 5), draw.of(1, 3), draw.of(1, 7, 16, 35))
+    return Call("adaptive_avg_pool1d", {"x": x}, {"output_size": draw.of(1, 2, 5, 40)}, ("x",))
+
+
+def adaptive_avg_pool1d_backward(draw):
+    call = adaptive_avg_pool1d(draw)
+    (y,) = call()
+    return Call("adaptive_avg_pool1d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape})
+
+
 def pad(draw):
     x = draw.normal(*draw.of((2, 3, 5), (3, 2, 5, 6), (2, 1, 4, 9), (5, 4, 4, 4)))
     mode = draw.of("constant", "reflect", "replicate", "circular")
@@ -272,6 +336,8 @@ DRAWS: dict[str, Callable[[Draw], Call]] = {
     draw_call.__name__: draw_call
     for draw_call in (
         *(conv2d, conv2d_backward, conv_transpose2d, conv_transpose2d_backward, linear, linear_backward),
+        *(conv1d, conv1d_backward, max_pool1d, max_pool1d_backward, avg_pool1d, avg_pool1d_backward),
+        *(adaptive_avg_pool1d, adaptive_avg_pool1d_backward),
         *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
         *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, pad, pad_backward, batch_norm, batch_norm_backward),
     )

@@ -303,6 +303,78 @@ BAD = [
         "grad_y (4, 3, 0, 1) has no rows or no columns",
         lambda M: M.adaptive_avg_pool2d_backward(f32(4, 3, 0, 1), (4, 3, 8, 9)),
     ),
+    # sequences
+    (
+        ValueError,
+        "conv1d: x has 3 channels, weight (16, 4, 5) with groups=1 expects 4",
+        lambda M: M.conv1d(f32(4, 3, 9), f32(16, 4, 5)),
+    ),
+    (
+        ValueError,
+        "x looks like (N, L, C), use x.transpose(0, 2, 1)",
+        lambda M: M.conv1d(f32(4, 9, 3), W[:, :, 0]),
+    ),
+    (ValueError, "x has 4 dimensions (4, 3, 8, 9), expected 3 (N, C, L)", lambda M: M.conv1d(X, W[:, :, 0])),
+    (
+        ValueError,
+        "expected 3 (out_channels, in_channels / groups, length)",
+        lambda M: M.conv1d(f32(4, 3, 9), W),
+    ),
+    (ValueError, "x (4, 3, 0) has length 0", lambda M: M.conv1d(f32(4, 3, 0), W[:, :, 0])),
+    (ValueError, "weight (16, 3, 0) is empty", lambda M: M.conv1d(f32(4, 3, 9), f32(16, 3, 0))),
+    (
+        ValueError,
+        "kernel length 5 (dilation 3: 13) is larger than the padded input length 11 (9 + padding 1 + 1)",
+        lambda M: M.conv1d(f32(4, 3, 9), W[:, :, 0], padding=1, dilation=3),
+    ),
+    (ValueError, "stride must be an int, got (1, 2)", lambda M: M.conv1d(f32(4, 3, 9), W[:, :, 0], stride=(1, 2))),
+    (
+        ValueError,
+        "padding must be an int or ((left, right),), got (1, 2)",
+        lambda M: M.conv1d(f32(4, 3, 9), W[:, :, 0], padding=(1, 2)),
+    ),
+    (
+        ValueError,
+        "padding='same' needs stride 1, got stride 2",
+        lambda M: M.conv1d(f32(4, 3, 9), W[:, :, 0], 2, stride=2, padding="same"),
+    ),
+    (ValueError, "bias has shape (3,)", lambda M: M.conv1d(f32(4, 3, 9), W[:, :, 0], f32(3))),
+    (
+        ValueError,
+        "grad_y has shape (4, 16, 4), the output has (4, 16, 5)",
+        lambda M: M.conv1d_backward(f32(4, 16, 4), f32(4, 3, 9), W[:, :, 0]),
+    ),
+    (
+        ValueError,
+        "padding length 2 is over half the kernel length 3: at most 1",
+        lambda M: M.max_pool1d(f32(4, 3, 9), 3, padding=2),
+    ),
+    (ValueError, "the input has length 0", lambda M: M.avg_pool1d(f32(4, 3, 0), 3)),
+    (ValueError, "a window of 2 spans over 2**24", lambda M: M.max_pool1d(f32(1, 1, 2**24 + 1), 2, dilation=2**24)),
+    (ValueError, "x_shape must be (N, C, L)", lambda M: M.max_pool1d_backward(f32(1, 1, 2), i64(1, 1, 2), (1, 4))),
+    (
+        ValueError,
+        "indices hold 9, expected 0..3 for x_shape (1, 1, 4)",
+        lambda M: M.max_pool1d_backward(f32(1, 1, 2), i64(1, 1, 2) + 9, (1, 1, 4)),
+    ),
+    (
+        ValueError,
+        "grad_y has shape (1, 1, 3), the output has (1, 1, 2)",
+        lambda M: M.avg_pool1d_backward(f32(1, 1, 3), (1, 1, 4), 2),
+    ),
+    (ValueError, "output_size must be at least 1, got 0", lambda M: M.adaptive_avg_pool1d(f32(1, 1, 3), 0)),
+    (ValueError, "output_size must be an int, got (1, 2)", lambda M: M.adaptive_avg_pool1d(f32(1, 1, 3), (1, 2))),
+    (ValueError, "x (1, 1, 0) has length 0", lambda M: M.adaptive_avg_pool1d(f32(1, 1, 0), 1)),
+    (
+        ValueError,
+        "must agree in N and C",
+        lambda M: M.adaptive_avg_pool1d_backward(f32(4, 2, 1), (4, 3, 8)),
+    ),
+    (
+        ValueError,
+        "grad_y (4, 3, 0) has length 0",
+        lambda M: M.adaptive_avg_pool1d_backward(f32(4, 3, 0), (4, 3, 8)),
+    ),
     # padding
     (ValueError, "mode='reflect' of 9 numbers pads at most 8, got (0, 9)", lambda M: M.pad(X, (0, 9), "reflect")),
     (ValueError, "mode='circular' of 8 numbers pads at most 8", lambda M: M.pad(X, (0, 0, 9, 0), "circular")),

@@ -12,7 +12,10 @@ from cconv._shapes import padding_pairs, pair
 
 torch = pytest.importorskip("torch")
 T = torch.nn.functional
-pytestmark = pytest.mark.torch
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
+]
 
 BOUND = {"float32": 2e-5, "float64": 1e-12}
 
@@ -38,6 +41,16 @@ def conv_transpose2d(
 
 def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     return T.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode, return_indices=True)
+
+
+def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    if isinstance(padding, tuple):
+        x, padding = T.pad(x, padding[0]), 0
+    return T.conv1d(x, weight, bias, stride, padding, dilation, groups)
+
+
+def max_pool1d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    return T.max_pool1d(x, kernel_size, stride, padding, dilation, ceil_mode, return_indices=True)
 
 
 def pad(x, pad, mode="constant", value=None):
@@ -71,6 +84,10 @@ TWINS = {
     "adaptive_avg_pool2d": T.adaptive_avg_pool2d,
     "batch_norm": batch_norm,
     "pad": pad,
+    "conv1d": conv1d,
+    "max_pool1d": max_pool1d,
+    "avg_pool1d": T.avg_pool1d,
+    "adaptive_avg_pool1d": T.adaptive_avg_pool1d,
     **{
         name: getattr(T, name)
         for name in ("relu", "leaky_relu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax")
@@ -93,6 +110,10 @@ GRADIENTS = {
     "avg_pool2d": (("x",), lambda g, a, y, o: (F.avg_pool2d_backward(g, a["x"].shape, **o),)),
     "adaptive_avg_pool2d": (("x",), lambda g, a, y, o: (F.adaptive_avg_pool2d_backward(g, a["x"].shape),)),
     "batch_norm": (("x", "weight", "bias"), batch_norm_gradients),
+    "conv1d": (("x", "weight", "bias"), lambda g, a, y, o: F.conv1d_backward(g, a["x"], a["weight"], **o)),
+    "max_pool1d": (("x",), lambda g, a, y, o: (F.max_pool1d_backward(g, y[1], a["x"].shape),)),
+    "avg_pool1d": (("x",), lambda g, a, y, o: (F.avg_pool1d_backward(g, a["x"].shape, **o),)),
+    "adaptive_avg_pool1d": (("x",), lambda g, a, y, o: (F.adaptive_avg_pool1d_backward(g, a["x"].shape),)),
     "pad": (
         ("x",),
         lambda g, a, y, o: (F.pad_backward(g, a["x"].shape, o["pad"], o.get("mode", "constant")),),
@@ -129,7 +150,18 @@ def compare(call, dtype):
             assert distance(got, tensors[name].grad.numpy()) <= BOUND[dtype.name], name
 
 
-MANY = ("conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "batch_norm", "pad")
+MANY = (
+    "conv2d",
+    "conv_transpose2d",
+    "max_pool2d",
+    "avg_pool2d",
+    "adaptive_avg_pool2d",
+    "batch_norm",
+    "pad",
+    "conv1d",
+    "max_pool1d",
+    "avg_pool1d",
+)
 CALLS = [(name, seed) for name in FORWARD for seed in range(100, 160 if name in MANY else 110)]
 
 
@@ -146,7 +178,6 @@ def test_reduced_losses(name, seed, reduction, dtype):
     compare(call._replace(options={"reduction": reduction}), dtype)
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("kernel", [(3, 3), (2, 4), (1, 5)])
 @pytest.mark.parametrize("dilation", [1, 2])

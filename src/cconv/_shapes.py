@@ -80,12 +80,39 @@ def transposed_padding(where: str, value) -> Padding:
     return padding_pairs(where, value, (1, 1), (1, 1), (1, 1))
 
 
+def single(where: str, name: str, value, minimum: int = 1) -> int:
+    """An int, or (int,), as an int."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 1:
+            raise ValueError(f"{where}: {name} must be an int, got {value!r}")
+        value = value[0]
+    return whole(where, name, value, minimum)
+
+
+def padding_pair(where: str, value, kernel: int, stride: int, dilation: int) -> Pair:
+    """As `padding_pairs`, for sequences: an int, (int,), ((left, right),), "same" or "valid" as (left, right)."""
+    if isinstance(value, str):
+        if value == "same" and stride != 1:
+            raise ValueError(f"{where}: padding='same' needs stride 1, got stride {stride}")
+        return padding_pairs(where, value, (1, kernel), (1, 1), (1, dilation))[1]
+    if isinstance(value, (tuple, list)):
+        if len(value) != 1:
+            raise ValueError(f"{where}: padding must be an int or ((left, right),), got {value!r}")
+        return pair(where, "padding", value[0], 0)
+    return pair(where, "padding", value, 0)
+
+
 def window_output(where: str, size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Pair:
     """Output (height, width) of a window slid over an input of `size`; ValueError where it does not fit."""
     return (
         _window_axis(where, "height", size[0], kernel[0], stride[0], padding[0], dilation[0]),
         _window_axis(where, "width", size[1], kernel[1], stride[1], padding[1], dilation[1]),
     )
+
+
+def window_length(where: str, n: int, kernel: int, stride: int, pads: Pair, dilation: int) -> int:
+    """As `window_output`, for a sequence of n."""
+    return _window_axis(where, "length", n, kernel, stride, pads, dilation)
 
 
 def _window_axis(where: str, axis: str, n: int, kernel: int, stride: int, pads: Pair, dilation: int) -> int:
@@ -145,6 +172,11 @@ def pool_output(
         _pool_axis(where, "height", size[0], kernel[0], stride[0], padding[0], dilation[0], ceil_mode),
         _pool_axis(where, "width", size[1], kernel[1], stride[1], padding[1], dilation[1], ceil_mode),
     )
+
+
+def pool_length(where: str, n: int, kernel: int, stride: int, pads: Pair, dilation: int, ceil_mode: bool) -> int:
+    """As `pool_output`, for a sequence of n."""
+    return _pool_axis(where, "length", n, kernel, stride, pads, dilation, ceil_mode)
 
 
 def _pool_axis(

@@ -11,8 +11,17 @@ import numpy as np
 from .._arguments import conv_algorithm
 from .._checks import choice
 from .._random import generator
-from .._shapes import Pair, check_output_padding, padding_pairs, pair, transposed_padding, whole
-from ..functional import conv2d, conv2d_backward, conv_transpose2d, conv_transpose2d_backward, pad, pad_backward
+from .._shapes import Pair, check_output_padding, padding_pair, padding_pairs, pair, single, transposed_padding, whole
+from ..functional import (
+    conv1d,
+    conv1d_backward,
+    conv2d,
+    conv2d_backward,
+    conv_transpose2d,
+    conv_transpose2d_backward,
+    pad,
+    pad_backward,
+)
 from . import init
 from ._errors import Misfit, as_input, float_dtype
 from .layer import Backward, Layer, Parameter, fresh
@@ -102,6 +111,98 @@ class Conv2d(Layer):
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
             needs = need_x, weight.trainable, bias is not None and bias.trainable
             grad_x, grad_weight, grad_bias = conv2d_backward(grad_y, x, weight.value, *options, needs, self.algorithm)
+            weight.add_grad(grad_weight, fresh=True)
+            if bias is not None:
+                bias.add_grad(grad_bias, fresh=True)
+            if grad_x is not None and border is not None:
+                grad_x = pad_backward(grad_x, x_shape, border, mode)
+            return grad_x
+
+        return y, Backward(backward, y, fresh=True)
+
+    def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return math.prod(y_shape) * math.prod(self.weight.value.shape[1:])
+
+    def extra_repr(self) -> str:
+        return _repr(self)
+
+
+class Conv1d(Layer):
+    """Cross-correlation of sequences with learned filters (PyTorch's ``Conv1d``).
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, dilation : int
+    padding : int, ((left, right),), "same" or "valid"
+        Zeros at both ends.
+    groups : int
+        Divides both channel counts; each group of outputs sees its group of inputs.
+    bias : bool
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What to put at the ends instead, see `cconv.functional.pad`.
+    rng : Generator or int, optional
+        Draws the weights; the default generator if None.
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    weight : Parameter
+        (out_channels, in_channels / groups, length), drawn uniformly within ±1 / sqrt(fan_in).
+    bias : Parameter or None
+        (out_channels,), drawn likewise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range. When called: if x is not (N, in_channels, L) of a float type, or the
+        kernel is longer than the padded sequence.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: Any = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        rng: np.random.Generator | int | None = None,
+        dtype: Any = np.float32,
+    ):
+        self.in_channels = whole("Conv1d", "in_channels", in_channels, 1)
+        self.out_channels = whole("Conv1d", "out_channels", out_channels, 1)
+        self.kernel_size = single("Conv1d", "kernel_size", kernel_size)
+        self.stride = single("Conv1d", "stride", stride)
+        self.dilation = single("Conv1d", "dilation", dilation)
+        self.groups = whole("Conv1d", "groups", groups, 1)
+        border = padding_pair("Conv1d", padding, self.kernel_size, self.stride, self.dilation)
+        self.padding = padding
+        self.padding_mode = choice("Conv1d", "padding_mode", padding_mode, PADDING_MODES)
+        self._border = border if padding_mode != "zeros" else None
+        _check_groups("Conv1d", self)
+        shape = (self.out_channels, self.in_channels // self.groups, self.kernel_size)
+        self.weight, self.bias = _drawn("Conv1d", shape, self.out_channels if bias else 0, rng, dtype)
+
+    @fresh
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        weight, bias = self.weight, self.bias
+        x = as_input("Conv1d", x, weight.value.dtype)
+        if x.ndim != 3 or x.shape[1] != self.in_channels:
+            raise _misfit("Conv1d", self, x.shape, "L")
+        padding, border, mode, x_shape = self.padding, self._border, self.padding_mode, x.shape
+        if border is not None:
+            x, padding = pad(x, border, mode), 0
+        options = self.stride, padding, self.dilation, self.groups
+        y = conv1d(x, weight.value, None if bias is None else bias.value, *options)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            needs = need_x, weight.trainable, bias is not None and bias.trainable
+            grad_x, grad_weight, grad_bias = conv1d_backward(grad_y, x, weight.value, *options, needs)
             weight.add_grad(grad_weight, fresh=True)
             if bias is not None:
                 bias.add_grad(grad_bias, fresh=True)
@@ -231,32 +332,34 @@ def _drawn(where: str, shape: tuple[int, ...], biases: int, rng: Any, dtype: Any
 
 
 _DEFAULTS = {
-    "stride": (1, 1),
-    "padding": 0,
-    "padding_mode": "zeros",
-    "output_padding": (0, 0),
-    "dilation": (1, 1),
-    "groups": 1,
-    "algorithm": "auto",
+    "stride": (1, (1, 1)),
+    "padding": (0,),
+    "padding_mode": ("zeros",),
+    "output_padding": ((0, 0),),
+    "dilation": (1, (1, 1)),
+    "groups": (1,),
+    "algorithm": ("auto",),
 }
 
 
 def _repr(layer: Any) -> str:
-    given = {name: getattr(layer, name) for name, value in _DEFAULTS.items() if getattr(layer, name, value) != value}
-    if layer.bias is None:
-        given["bias"] = False
-    listed = [f"{name}={value!r}" for name, value in given.items()]
-    return ", ".join([f"{layer.in_channels}, {layer.out_channels}, kernel_size={layer.kernel_size}", *listed])
+    listed = [f"{layer.in_channels}", f"{layer.out_channels}", f"kernel_size={layer.kernel_size}"]
+    for name, defaults in _DEFAULTS.items():
+        value = getattr(layer, name, defaults[0])
+        if value not in defaults:
+            listed.append(f"{name}={value!r}")
+    return ", ".join(listed if layer.bias is not None else [*listed, "bias=False"])
 
 
-def _misfit(where: str, layer: Any, shape: tuple[int, ...]) -> ValueError:
-    if len(shape) != 4:
-        channels = "(N, H, W)" if layer.in_channels == 1 and shape[0] != 1 else "(C, H, W)"
-        fix = {"(N, H, W)": "x[:, None]", "(C, H, W)": "x[None]"}[channels]
-        hint = f": for {channels} use {fix}" if len(shape) == 3 else ""
-        return ValueError(f"{where}: x has {len(shape)} dimensions {shape}, expected 4 (N, C, H, W){hint}")
-    if shape[3] == layer.in_channels:
-        fix = "looks like NHWC: use x.transpose(0, 3, 1, 2)"
+def _misfit(where: str, layer: Any, shape: tuple[int, ...], axes: str = "H, W") -> ValueError:
+    ndim = 3 if axes == "L" else 4
+    if len(shape) != ndim:
+        alone = layer.in_channels == 1 and shape[:1] != (1,)
+        lacking, fix = (f"(N, {axes})", "x[:, None]") if alone else (f"(C, {axes})", "x[None]")
+        hint = f": for {lacking} use {fix}" if len(shape) == ndim - 1 else ""
+        return ValueError(f"{where}: x has {len(shape)} dimensions {shape}, expected {ndim} (N, C, {axes}){hint}")
+    if shape[-1] == layer.in_channels:
+        fix = f"looks like N{axes.replace(', ', '')}C: use x.transpose{(0, ndim - 1, *range(1, ndim - 1))}"
     else:
         fix = f"use {where}({shape[1]}, {layer.out_channels}, ...)"
     return Misfit(where, f"in_channels={layer.in_channels}", shape[1], shape, fix)
