@@ -78,6 +78,37 @@ def conv2d_backward(draw):
     return Call("conv2d_backward", {"grad_y": draw.normal(*output), "x": x, "weight": weight}, options)
 
 
+def _transposed(draw: Draw):
+    groups = draw.of(1, 1, 1, 2, 3)
+    channels, filters = draw.of(1, 2, 5, 8, 17, 33), draw.of(1, 2, 3, 5, 8, 16, 17)
+    kernel, stride, dilation = ((draw.upto(n), draw.upto(n)) for n in (4, 3, 2))
+    if draw.of(True, False, False):
+        channels, filters = 1, draw.of(1, 1, 2)
+    options = {
+        "stride": stride,
+        "padding": ((draw.of(0, 1, 2), draw.of(0, 1, 3)), (draw.of(0, 1, 3), draw.of(0, 1, 2))),
+        "output_padding": tuple(draw.upto(max(s, d)) - 1 for s, d in zip(stride, dilation, strict=True)),
+        "dilation": dilation,
+    }
+    if draw.of(True, False, False, False):
+        kernel, options = (3, 3), {"padding": options["padding"], "algorithm": "winograd"}
+    x = draw.normal(draw.of(2, 3, 7), groups * channels, 5 + draw.upto(6), 5 + draw.upto(9))
+    weight = draw.normal(groups * channels, filters, *kernel)
+    return x, weight, {**options, "groups": groups}
+
+
+def conv_transpose2d(draw):
+    x, weight, options = _transposed(draw)
+    bias = {"bias": draw.normal(weight.shape[1] * options["groups"])} if draw.of(True, False) else {}
+    return Call("conv_transpose2d", {"x": x, "weight": weight, **bias}, options, ("x",))
+
+
+def conv_transpose2d_backward(draw):
+    x, weight, options = _transposed(draw)
+    (y,) = Call("conv_transpose2d", {"x": x, "weight": weight}, options)()
+    return Call("conv_transpose2d_backward", {"grad_y": draw.normal(*y.shape), "x": x, "weight": weight}, options)
+
+
 def linear(draw):
     features, outputs = draw.of(1, 3, 16, 50, 700), draw.of(1, 10, 24, 37, 120)
     arrays = {
@@ -143,6 +174,87 @@ def adaptive_avg_pool2d_backward(draw):
     call = adaptive_avg_pool2d(draw)
     (y,) = call()
     return Call("adaptive_avg_pool2d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape})
+
+
+def _sequences(draw: Draw):
+    groups, channels, filters = draw.of(1, 1, 2, 3), draw.of(1, 2, 5, 17), draw.of(1, 5, 16, 17)
+    kernel, dilation, padding = draw.upto(5), draw.of(1, 1, 2), draw.of(0, 2, ((0, 3),), "same", "valid")
+    options = {"stride": 1 if padding == "same" else draw.upto(3), "padding": padding, "dilation": dilation}
+    x = draw.normal(draw.of(2, 3, 7), groups * channels, 9 + draw.upto(40))
+    return x, draw.normal(groups * filters, channels, kernel), {**options, "groups": groups}
+
+
+def conv1d(draw):
+    x, weight, options = _sequences(draw)
+    bias = {"bias": draw.normal(len(weight))} if draw.of(True, False) else {}
+    return Call("conv1d", {"x": x, "weight": weight, **bias}, options, ("x",))
+
+
+def conv1d_backward(draw):
+    x, weight, options = _sequences(draw)
+    (y,) = Call("conv1d", {"x": x, "weight": weight}, options)()
+    return Call("conv1d_backward", {"grad_y": draw.normal(*y.shape), "x": x, "weight": weight}, options)
+
+
+def _pool_of_sequences(draw: Draw):
+    kernel = draw.upto(5)
+    options = {"kernel_size": kernel, "stride": draw.of(None, draw.upto(3)), "padding": draw.of(0, kernel // 2)}
+    return draw.normal(draw.of(2, 3), draw.of(1, 3, 5), 8 + draw.upto(40)), {
+        **options,
+        "ceil_mode": draw.of(True, False),
+    }
+
+
+def max_pool1d(draw):
+    x, options = _pool_of_sequences(draw)
+    return Call("max_pool1d", {"x": x}, {**options, "dilation": draw.of(1, 1, 2)}, ("x",))
+
+
+def max_pool1d_backward(draw):
+    call = max_pool1d(draw)
+    y, indices = call()
+    arrays = {"grad_y": draw.normal(*y.shape), "indices": indices}
+    return Call("max_pool1d_backward", arrays, {"x_shape": call.arrays["x"].shape})
+
+
+def avg_pool1d(draw):
+    x, options = _pool_of_sequences(draw)
+    return Call("avg_pool1d", {"x": x}, {**options, "count_include_pad": draw.of(True, False)}, ("x",))
+
+
+def avg_pool1d_backward(draw):
+    call = avg_pool1d(draw)
+    (y,) = call()
+    options = {"x_shape": call.arrays["x"].shape, **call.options}
+    return Call("avg_pool1d_backward", {"grad_y": draw.normal(*y.shape)}, options)
+
+
+def adaptive_avg_pool1d(draw):
+    x = draw.normal(draw.of(2, 5), draw.of(1, 3), draw.of(1, 7, 16, 35))
+    return Call("adaptive_avg_pool1d", {"x": x}, {"output_size": draw.of(1, 2, 5, 40)}, ("x",))
+
+
+def adaptive_avg_pool1d_backward(draw):
+    call = adaptive_avg_pool1d(draw)
+    (y,) = call()
+    return Call("adaptive_avg_pool1d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape})
+
+
+def pad(draw):
+    x = draw.normal(*draw.of((2, 3, 5), (3, 2, 5, 6), (2, 1, 4, 9), (5, 4, 4, 4)))
+    mode = draw.of("constant", "reflect", "replicate", "circular")
+    sizes = tuple(draw.upto(4) - 1 for _ in range(2 * draw.upto(x.ndim - 2)))
+    if mode == "constant":
+        return Call("pad", {"x": x}, {"pad": tuple(n - 2 for n in sizes), "value": draw.of(0.0, -1.5)}, ("x",))
+    return Call("pad", {"x": x}, {"pad": sizes, "mode": mode}, ("x",))
+
+
+def pad_backward(draw):
+    call = pad(draw)
+    (y,) = call()
+    options = {"x_shape": call.arrays["x"].shape, "pad": call.options["pad"]}
+    options["mode"] = call.options.get("mode", "constant")
+    return Call("pad_backward", {"grad_y": draw.normal(*y.shape)}, options)
 
 
 def batch_norm(draw):
@@ -314,9 +426,11 @@ def _loss_backward(name):
 DRAWS: dict[str, Callable[[Draw], Call]] = {
     draw_call.__name__: draw_call
     for draw_call in (
-        *(conv2d, conv2d_backward, linear, linear_backward),
+        *(conv2d, conv2d_backward, conv_transpose2d, conv_transpose2d_backward, linear, linear_backward),
+        *(conv1d, conv1d_backward, max_pool1d, max_pool1d_backward, avg_pool1d, avg_pool1d_backward),
+        *(adaptive_avg_pool1d, adaptive_avg_pool1d_backward),
         *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
-        *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, batch_norm, batch_norm_backward),
+        *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, pad, pad_backward, batch_norm, batch_norm_backward),
         *(dropout, dropout_backward, dropout2d, dropout2d_backward),
         *(maxout, maxout_backward, group_norm, layer_norm),
     )

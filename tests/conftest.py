@@ -10,7 +10,7 @@ import pytest
 from cconv import _dispatch, _threads
 from cconv.functional import _calls
 
-SUBJECTS = ("activation", "conv", "dropout", "linear", "loss", "norm", "pool")
+SUBJECTS = ("activation", "conv", "conv_transpose", "dropout", "linear", "loss", "norm", "pad", "pool")
 
 
 @pytest.fixture

@@ -236,7 +236,7 @@ def paths(name: str, images: int, n_threads: int):
     x, weight, _, grad_y, _ = drawn(name)
     stride, dilation = (pair("", "", options.get(o, 1)) for o in ("stride", "dilation"))
     padding = padding_pairs("", options.get("padding", 0), weight_shape[2:], stride, dilation)
-    shape = conv._shape(x, weight, stride, padding, dilation, options.get("groups", 1), grad_y.shape[2:])
+    shape = conv._shape(x.shape, weight.shape, stride, padding, dilation, options.get("groups", 1), grad_y.shape[2:])
     machine, by_depth = conv._machine(np.dtype(np.float32)), plans.by_depth(shape)
     for direction, plan in (("forward", plans.forward), ("input", plans.input_gradient)):
         if getattr(by_depth, direction):

@@ -117,6 +117,8 @@ def test_errors(call, kind, message):
         (nn.Linear(50, 300, rng=0), 50),
         (nn.Conv2d(8, 300, 3, rng=0), 72),
         (nn.Conv2d(8, 300, 3, groups=4, rng=0), 18),
+        (nn.Conv1d(8, 300, 3, groups=2, rng=0), 12),
+        (nn.ConvTranspose2d(8, 300, 3, groups=4, rng=0), 675),
     ],
 )
 def test_layers_start_as_pytorchs(layer, fan_in):

@@ -51,6 +51,31 @@ LAYERS = {
         (2, 4, 7, 6),
     ),
     "conv_same_no_bias": (lambda **o: nn.Conv2d(3, 2, 4, padding="same", bias=False, rng=0, **o), (2, 3, 5, 5)),
+    "conv_reflect": (
+        lambda **o: nn.Conv2d(2, 3, 4, padding="same", padding_mode="reflect", rng=0, **o),
+        (2, 2, 5, 6),
+    ),
+    "conv_replicate": (
+        lambda **o: nn.Conv2d(2, 3, 3, 2, (3, 1), padding_mode="replicate", rng=0, **o),
+        (2, 2, 2, 5),
+    ),
+    "conv_circular": (
+        lambda **o: nn.Conv2d(2, 3, 3, padding=(1, 3), dilation=2, padding_mode="circular", rng=0, **o),
+        (2, 2, 4, 3),
+    ),
+    "conv1d": (lambda **o: nn.Conv1d(4, 6, 3, rng=0, **o), (2, 4, 9)),
+    "conv1d_everything": (lambda **o: nn.Conv1d(4, 6, 3, 2, 3, 2, 2, False, "reflect", rng=0, **o), (2, 4, 9)),
+    "conv1d_same": (lambda **o: nn.Conv1d(2, 3, 4, padding="same", rng=0, **o), (2, 2, 9)),
+    "max_pool1d": (lambda **o: nn.MaxPool1d(2), (2, 3, 7)),
+    "max_pool1d_everything": (lambda **o: nn.MaxPool1d(3, 2, 1, 2, True), (2, 3, 10)),
+    "avg_pool1d": (lambda **o: nn.AvgPool1d(2), (2, 3, 7)),
+    "avg_pool1d_everything": (lambda **o: nn.AvgPool1d(3, 2, 1, True, False), (2, 3, 10)),
+    "adaptive_avg_pool1d": (lambda **o: nn.AdaptiveAvgPool1d(3), (2, 3, 10)),
+    "conv_transpose": (lambda **o: nn.ConvTranspose2d(4, 6, 2, 2, rng=0, **o), (2, 4, 4, 3)),
+    "conv_transpose_everything": (
+        lambda **o: nn.ConvTranspose2d(4, 6, (3, 2), (2, 1), (2, 1), (1, 2), 2, False, (1, 3), rng=0, **o),
+        (2, 4, 5, 6),
+    ),
     "linear": (lambda **o: nn.Linear(5, 3, rng=0, **o), (4, 5)),
     "linear_no_bias": (lambda **o: nn.Linear(5, 3, bias=False, rng=0, **o), (4, 5)),
     "max_pool": (lambda **o: nn.MaxPool2d(2), (2, 3, 6, 5)),
@@ -207,6 +232,16 @@ def test_repr_is_pytorchs_with_defaults_left_out():
     assert repr(nn.Conv2d(1, 6, 5, padding=2)) == "Conv2d(1, 6, kernel_size=(5, 5), padding=2)"
     assert repr(nn.Conv2d(4, 6, (3, 1), 2, "valid", dilation=2, groups=2, bias=False)) == (
         "Conv2d(4, 6, kernel_size=(3, 1), stride=(2, 2), padding='valid', dilation=(2, 2), groups=2, bias=False)"
+    )
+    assert repr(nn.Conv1d(1, 6, 3, 2, padding=1)) == "Conv1d(1, 6, kernel_size=3, stride=2, padding=1)"
+    assert repr(nn.MaxPool1d(3, 2, 1, 2)) == "MaxPool1d(kernel_size=3, stride=2, padding=1, dilation=2)"
+    assert repr(nn.AvgPool1d(3, ceil_mode=True)) == "AvgPool1d(kernel_size=3, ceil_mode=True)"
+    assert repr(nn.AdaptiveAvgPool1d(3)) == "AdaptiveAvgPool1d(output_size=3)"
+    assert repr(nn.Conv2d(1, 6, 3, padding=1, padding_mode="circular")) == (
+        "Conv2d(1, 6, kernel_size=(3, 3), padding=1, padding_mode='circular')"
+    )
+    assert repr(nn.ConvTranspose2d(8, 4, 2, 2, output_padding=1, bias=False)) == (
+        "ConvTranspose2d(8, 4, kernel_size=(2, 2), stride=(2, 2), output_padding=(1, 1), bias=False)"
     )
     assert repr(nn.Linear(400, 120)) == "Linear(400, 120)"
     assert repr(nn.Linear(4, 1, bias=False)) == "Linear(4, 1, bias=False)"
@@ -767,6 +802,53 @@ class TestErrorsInANetwork:
         (lambda: nn.Conv2d(1, 2, 3, dilation=0), ValueError, "Conv2d: dilation must be at least 1, got 0"),
         (lambda: nn.Conv2d(4, 6, 3, groups=4), ValueError, "Conv2d: groups=4 does not divide out_channels=6"),
         (lambda: nn.Conv2d(3, 6, 3, groups=2), ValueError, "Conv2d: groups=2 does not divide in_channels=3"),
+        (lambda: nn.Conv1d(1, 2, (3, 3)), ValueError, r"Conv1d: kernel_size must be an int, got \(3, 3\)"),
+        (lambda: nn.Conv1d(1, 2, 3, 2, "same"), ValueError, "Conv1d: padding='same' needs stride 1, got stride 2"),
+        (
+            lambda: nn.Conv1d(3, 2, 3)(images(2, 9, 3)),
+            ValueError,
+            r"Conv1d: in_channels=3, but x \(2, 9, 3\) has 9: looks like NLC: use x.transpose\(0, 2, 1\)",
+        ),
+        (
+            lambda: nn.Conv1d(1, 2, 3)(images(2, 9)),
+            ValueError,
+            r"Conv1d: x has 2 dimensions \(2, 9\), expected 3 \(N, C, L\): for \(N, L\) use x\[:, None\]",
+        ),
+        (
+            lambda: nn.MaxPool1d(2, padding=2),
+            ValueError,
+            "MaxPool1d: padding length 2 is over half the kernel length 2: at most 1",
+        ),
+        (
+            lambda: nn.Conv2d(1, 2, 3, padding_mode="mirror"),
+            ValueError,
+            "Conv2d: padding_mode must be one of 'zeros', 'reflect', 'replicate', 'circular', got 'mirror'",
+        ),
+        (
+            lambda: nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect")(images(1, 1, 4, 1)),
+            ValueError,
+            r"pad: mode='reflect' of 1 numbers pads at most 0, got \(1, 1\)",
+        ),
+        (
+            lambda: nn.ConvTranspose2d(1, 2, 3, output_padding=1),
+            ValueError,
+            "ConvTranspose2d: output_padding height 1 must be less than stride 1 or dilation 1",
+        ),
+        (
+            lambda: nn.ConvTranspose2d(1, 2, 3, padding="same"),
+            ValueError,
+            "ConvTranspose2d: padding must be numbers, got 'same'",
+        ),
+        (
+            lambda: nn.ConvTranspose2d(4, 6, 3, groups=4),
+            ValueError,
+            "ConvTranspose2d: groups=4 does not divide out_channels=6",
+        ),
+        (
+            lambda: nn.ConvTranspose2d(1, 6, 3)(images(2, 3, 4, 4)),
+            ValueError,
+            r"ConvTranspose2d: in_channels=1, but x \(2, 3, 4, 4\) has 3: use ConvTranspose2d\(3, 6, ...\)",
+        ),
         (lambda: nn.Conv2d(1, 2, 3, dtype=np.int32), TypeError, "Conv2d: dtype must be float32 or float64"),
         (lambda: nn.Conv2d(1, 2, 3, dtype=None), TypeError, "Conv2d: dtype must be float32 or float64, got None"),
         (lambda: nn.Linear(3, 2, dtype="int"), TypeError, "Linear: dtype must be float32 or float64"),
@@ -802,6 +884,19 @@ TORCH = {
     "avg_pool_everything": lambda t: t.nn.AvgPool2d(
         (3, 2), (2, 1), padding=(1, 0), ceil_mode=True, count_include_pad=False
     ),
+    "conv_reflect": lambda t: t.nn.Conv2d(2, 3, 4, padding="same", padding_mode="reflect"),
+    "conv_replicate": lambda t: t.nn.Conv2d(2, 3, 3, 2, (3, 1), padding_mode="replicate"),
+    "conv_circular": lambda t: t.nn.Conv2d(2, 3, 3, padding=(1, 3), dilation=2, padding_mode="circular"),
+    "conv1d": lambda t: t.nn.Conv1d(4, 6, 3),
+    "conv1d_everything": lambda t: t.nn.Conv1d(4, 6, 3, 2, 3, 2, 2, False, "reflect"),
+    "conv1d_same": lambda t: t.nn.Conv1d(2, 3, 4, padding="same"),
+    "max_pool1d": lambda t: t.nn.MaxPool1d(2),
+    "max_pool1d_everything": lambda t: t.nn.MaxPool1d(3, 2, 1, 2, ceil_mode=True),
+    "avg_pool1d": lambda t: t.nn.AvgPool1d(2),
+    "avg_pool1d_everything": lambda t: t.nn.AvgPool1d(3, 2, 1, True, False),
+    "adaptive_avg_pool1d": lambda t: t.nn.AdaptiveAvgPool1d(3),
+    "conv_transpose": lambda t: t.nn.ConvTranspose2d(4, 6, 2, 2),
+    "conv_transpose_everything": lambda t: t.nn.ConvTranspose2d(4, 6, (3, 2), (2, 1), (2, 1), (1, 2), 2, False, (1, 3)),
     "conv_same_no_bias": lambda t: t.nn.Conv2d(3, 2, 4, padding="same", bias=False),
     "flatten": lambda t: t.nn.Flatten(),
     "flatten_2": lambda t: t.nn.Flatten(start_dim=2),

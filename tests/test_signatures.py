@@ -51,6 +51,7 @@ def i64(*shape):
 
 
 X, W = f32(4, 3, 8, 9), f32(16, 3, 5, 5)
+TW = f32(3, 8, 5, 5)
 LOGITS, LABELS = f32(64, 10), i64(64)
 LABELS_BEYOND = np.where(np.arange(64) == 63, 10, 0)
 INDICES_BEYOND = np.full((1, 1, 2, 2), 16)
@@ -136,6 +137,73 @@ BAD = [
     (ValueError, "larger than the padded input", lambda M: M.conv2d_backward(f32(1, 16, 1, 5), f32(1, 3, 4, 9), W)),
     (ValueError, "weight (16, 3, 0, 5) is empty", lambda M: M.conv2d(X, f32(16, 3, 0, 5))),
     (ValueError, "no rows or no columns", lambda M: M.conv2d(f32(4, 3, 0, 9), W, padding=5)),
+    # transposed convolution
+    (
+        ValueError,
+        "conv_transpose2d: x has 3 channels, weight (4, 16, 5, 5) expects 4",
+        lambda M: M.conv_transpose2d(X, f32(4, 16, 5, 5)),
+    ),
+    (
+        ValueError,
+        "x looks like (N, H, W, C), use x.transpose(0, 3, 1, 2)",
+        lambda M: M.conv_transpose2d(f32(4, 28, 28, 3), TW),
+    ),
+    (ValueError, "groups=2 does not divide the 3 channels of x", lambda M: M.conv_transpose2d(X, TW, groups=2)),
+    (
+        ValueError,
+        "weight has 2 dimensions (3, 5), expected 4 (in_channels, out_channels / groups, height, width)",
+        lambda M: M.conv_transpose2d(X, f32(3, 5)),
+    ),
+    (ValueError, "weight (3, 0, 5, 5) is empty", lambda M: M.conv_transpose2d(X, f32(3, 0, 5, 5))),
+    (ValueError, "no rows or no columns", lambda M: M.conv_transpose2d(f32(4, 3, 0, 9), TW)),
+    (ValueError, "x has 3 dimensions", lambda M: M.conv_transpose2d(f32(3, 8, 9), TW)),
+    (
+        ValueError,
+        "bias has shape (3,), weight (3, 8, 5, 5) with groups=3 expects (24,)",
+        lambda M: M.conv_transpose2d(X, TW, f32(3), groups=3),
+    ),
+    (TypeError, "weight float32, bias float64", lambda M: M.conv_transpose2d(X, TW, f64(8))),
+    (TypeError, "got x float32, weight float64", lambda M: M.conv_transpose2d(X, f64(3, 8, 5, 5))),
+    (
+        ValueError,
+        "output_padding height 1 must be less than stride 1 or dilation 1 of the height",
+        lambda M: M.conv_transpose2d(X, TW, output_padding=1),
+    ),
+    (
+        ValueError,
+        "output_padding width 3 must be less than stride 2 or dilation 3 of the width",
+        lambda M: M.conv_transpose2d(X, TW, stride=2, dilation=3, output_padding=(2, 3)),
+    ),
+    (ValueError, "output_padding must be at least 0", lambda M: M.conv_transpose2d(X, TW, output_padding=-1)),
+    (TypeError, "output_padding must be an integer", lambda M: M.conv_transpose2d(X, TW, output_padding=0.5)),
+    (ValueError, "padding must be numbers, got 'same'", lambda M: M.conv_transpose2d(X, TW, padding="same")),
+    (
+        ValueError,
+        "padding 6 + 6 leaves nothing of the output height 12 that an input height of 8 gives",
+        lambda M: M.conv_transpose2d(X, TW, padding=6),
+    ),
+    (
+        ValueError,
+        "output height must be less than 2**31",
+        lambda M: M.conv_transpose2d(X, TW, stride=2**31 - 1),
+    ),
+    (
+        ValueError,
+        "grad_y has shape (4, 8, 12, 12), the output has (4, 8, 12, 13)",
+        lambda M: M.conv_transpose2d_backward(f32(4, 8, 12, 12), X, TW),
+    ),
+    (
+        TypeError,
+        "got grad_y float64, x float32, weight float32",
+        lambda M: M.conv_transpose2d_backward(f64(4, 8, 12, 13), X, TW),
+    ),
+    (
+        ValueError,
+        "needs must be three booleans",
+        lambda M: M.conv_transpose2d_backward(f32(4, 8, 12, 13), X, TW, needs=True),
+    ),
+    (ValueError, "takes a 3x3 kernel", lambda M: M.conv_transpose2d(X, TW, algorithm="winograd")),
+    # pooling
     (ValueError, "kernel_size must be at least 1, got 0", lambda M: M.max_pool2d(X, 0)),
     (TypeError, "kernel_size must be an integer", lambda M: M.avg_pool2d(X, None)),
     (ValueError, "stride must be at least 1", lambda M: M.avg_pool2d(X, 2, stride=0)),
@@ -235,6 +303,99 @@ BAD = [
         "grad_y (4, 3, 0, 1) has no rows or no columns",
         lambda M: M.adaptive_avg_pool2d_backward(f32(4, 3, 0, 1), (4, 3, 8, 9)),
     ),
+    # sequences
+    (
+        ValueError,
+        "conv1d: x has 3 channels, weight (16, 4, 5) with groups=1 expects 4",
+        lambda M: M.conv1d(f32(4, 3, 9), f32(16, 4, 5)),
+    ),
+    (
+        ValueError,
+        "x looks like (N, L, C), use x.transpose(0, 2, 1)",
+        lambda M: M.conv1d(f32(4, 9, 3), W[:, :, 0]),
+    ),
+    (ValueError, "x has 4 dimensions (4, 3, 8, 9), expected 3 (N, C, L)", lambda M: M.conv1d(X, W[:, :, 0])),
+    (
+        ValueError,
+        "expected 3 (out_channels, in_channels / groups, length)",
+        lambda M: M.conv1d(f32(4, 3, 9), W),
+    ),
+    (ValueError, "x (4, 3, 0) has length 0", lambda M: M.conv1d(f32(4, 3, 0), W[:, :, 0])),
+    (ValueError, "weight (16, 3, 0) is empty", lambda M: M.conv1d(f32(4, 3, 9), f32(16, 3, 0))),
+    (
+        ValueError,
+        "kernel length 5 (dilation 3: 13) is larger than the padded input length 11 (9 + padding 1 + 1)",
+        lambda M: M.conv1d(f32(4, 3, 9), W[:, :, 0], padding=1, dilation=3),
+    ),
+    (ValueError, "stride must be an int, got (1, 2)", lambda M: M.conv1d(f32(4, 3, 9), W[:, :, 0], stride=(1, 2))),
+    (
+        ValueError,
+        "padding must be an int or ((left, right),), got (1, 2)",
+        lambda M: M.conv1d(f32(4, 3, 9), W[:, :, 0], padding=(1, 2)),
+    ),
+    (
+        ValueError,
+        "padding='same' needs stride 1, got stride 2",
+        lambda M: M.conv1d(f32(4, 3, 9), W[:, :, 0], 2, stride=2, padding="same"),
+    ),
+    (ValueError, "bias has shape (3,)", lambda M: M.conv1d(f32(4, 3, 9), W[:, :, 0], f32(3))),
+    (
+        ValueError,
+        "grad_y has shape (4, 16, 4), the output has (4, 16, 5)",
+        lambda M: M.conv1d_backward(f32(4, 16, 4), f32(4, 3, 9), W[:, :, 0]),
+    ),
+    (
+        ValueError,
+        "padding length 2 is over half the kernel length 3: at most 1",
+        lambda M: M.max_pool1d(f32(4, 3, 9), 3, padding=2),
+    ),
+    (ValueError, "the input has length 0", lambda M: M.avg_pool1d(f32(4, 3, 0), 3)),
+    (ValueError, "a window of 2 spans over 2**24", lambda M: M.max_pool1d(f32(1, 1, 2**24 + 1), 2, dilation=2**24)),
+    (ValueError, "x_shape must be (N, C, L)", lambda M: M.max_pool1d_backward(f32(1, 1, 2), i64(1, 1, 2), (1, 4))),
+    (
+        ValueError,
+        "indices hold 9, expected 0..3 for x_shape (1, 1, 4)",
+        lambda M: M.max_pool1d_backward(f32(1, 1, 2), i64(1, 1, 2) + 9, (1, 1, 4)),
+    ),
+    (
+        ValueError,
+        "grad_y has shape (1, 1, 3), the output has (1, 1, 2)",
+        lambda M: M.avg_pool1d_backward(f32(1, 1, 3), (1, 1, 4), 2),
+    ),
+    (ValueError, "output_size must be at least 1, got 0", lambda M: M.adaptive_avg_pool1d(f32(1, 1, 3), 0)),
+    (ValueError, "output_size must be an int, got (1, 2)", lambda M: M.adaptive_avg_pool1d(f32(1, 1, 3), (1, 2))),
+    (ValueError, "x (1, 1, 0) has length 0", lambda M: M.adaptive_avg_pool1d(f32(1, 1, 0), 1)),
+    (
+        ValueError,
+        "must agree in N and C",
+        lambda M: M.adaptive_avg_pool1d_backward(f32(4, 2, 1), (4, 3, 8)),
+    ),
+    (
+        ValueError,
+        "grad_y (4, 3, 0) has length 0",
+        lambda M: M.adaptive_avg_pool1d_backward(f32(4, 3, 0), (4, 3, 8)),
+    ),
+    # padding
+    (ValueError, "mode='reflect' of 9 numbers pads at most 8, got (0, 9)", lambda M: M.pad(X, (0, 9), "reflect")),
+    (ValueError, "mode='circular' of 8 numbers pads at most 8", lambda M: M.pad(X, (0, 0, 9, 0), "circular")),
+    (ValueError, "mode='replicate' of 0 numbers pads at most 0", lambda M: M.pad(f32(3, 0), (1, 0), "replicate")),
+    (ValueError, "pad must be at least 0, got -1", lambda M: M.pad(X, (0, -1), "reflect")),
+    (ValueError, "pad (-5, -5) cuts more than the 9 numbers of axis 3 of x", lambda M: M.pad(X, (-5, -5))),
+    (ValueError, "pad (-10, 20) cuts more than the 9 numbers of axis 3", lambda M: M.pad(X, (-10, 20))),
+    (ValueError, "pad must be (left, right) or (left, right, top, bottom), got 1", lambda M: M.pad(X, 1)),
+    (ValueError, "pad must be (left, right) or", lambda M: M.pad(X, (1, 2, 3))),
+    (ValueError, "pad has 4 sizes, x (3,) has 1 axes", lambda M: M.pad(f32(3), (1, 2, 3, 4))),
+    (TypeError, "pad must be an integer, got 0.5", lambda M: M.pad(X, (0.5, 0))),
+    (ValueError, "mode must be one of 'constant', 'reflect'", lambda M: M.pad(X, (1, 1), "zeros")),
+    (ValueError, "value is for mode='constant', got value=1.0", lambda M: M.pad(X, (1, 1), "circular", 1.0)),
+    (TypeError, "value must be a number, got None", lambda M: M.pad(X, (1, 1), value=None)),
+    (TypeError, "x has dtype int64", lambda M: M.pad(i64(3), (1, 1))),
+    (
+        ValueError,
+        "grad_y has shape (4, 3, 8, 9), the output has (4, 3, 8, 11)",
+        lambda M: M.pad_backward(X, (4, 3, 8, 9), (1, 1)),
+    ),
+    (ValueError, "x_shape must be a tuple of sizes, got 3", lambda M: M.pad_backward(X, 3, (1, 1))),
     # batch normalisation
     (
         ValueError,

@@ -65,6 +65,19 @@ def test_groups_reduce_the_work():
     assert summary.parameters == 8 * 9 and summary.multiply_adds == 8 * 9 * 9
 
 
+@pytest.mark.parametrize(("shape", "batched", "n"), [((4, 20), False, "N"), ((7, 4, 20), True, 7)])
+def test_sequences_say_whether_they_are_a_batch(shape, batched, n):
+    summary = nn.Sequential(nn.Conv1d(4, 8, 5, groups=2), nn.MaxPool1d(2)).summary(shape, batched=batched)
+    assert [row.output_shape for row in summary.rows] == [(n, 8, 16), (n, 8, 8)]
+    assert summary.parameters == 8 * 2 * 5 + 8 and summary.multiply_adds == 16 * 8 * 2 * 5
+
+
+def test_a_transposed_convolution_works_once_an_input():
+    summary = nn.ConvTranspose2d(8, 4, 3, stride=2, groups=2).summary((8, 5, 5))
+    assert summary.rows[0].output_shape == ("N", 4, 11, 11)
+    assert summary.parameters == 8 * 2 * 9 + 4 and summary.multiply_adds == 8 * 5 * 5 * 2 * 9
+
+
 def test_shared_layers_count_once_and_frozen_ones_are_told():
     layer = nn.Linear(4, 4)
     layer.bias.trainable = False

@@ -12,7 +12,10 @@ from cconv._shapes import padding_pairs, pair
 
 torch = pytest.importorskip("torch")
 T = torch.nn.functional
-pytestmark = pytest.mark.torch
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
+]
 
 BOUND = {"float32": 2e-5, "float64": 1e-12}
 
@@ -28,8 +31,33 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algo
     return T.conv2d(T.pad(x, (left, right, top, bottom)), weight, bias, stride, 0, dilation, groups)
 
 
+def conv_transpose2d(
+    x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, algorithm="auto"
+):
+    (top, bottom), (left, right) = padding_pairs("", padding, (1, 1), (1, 1), (1, 1))
+    y = T.conv_transpose2d(x, weight, bias, stride, 0, output_padding, groups, dilation)
+    return T.pad(y, (-left, -right, -top, -bottom))
+
+
 def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     return T.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode, return_indices=True)
+
+
+def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    if isinstance(padding, tuple):
+        x, padding = T.pad(x, padding[0]), 0
+    return T.conv1d(x, weight, bias, stride, padding, dilation, groups)
+
+
+def max_pool1d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    return T.max_pool1d(x, kernel_size, stride, padding, dilation, ceil_mode, return_indices=True)
+
+
+def pad(x, pad, mode="constant", value=None):
+    # PyTorch pads as many axes as x has but for one or two, and no others.
+    if mode != "constant" and len(pad) == 2 and x.ndim == 4:
+        return T.pad(x, (*pad, 0, 0), mode)
+    return T.pad(x, pad, mode, value)
 
 
 def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, training=False, eps=1e-5):
@@ -73,6 +101,7 @@ def loss_twin(name):
 
 TWINS = {
     "conv2d": conv2d,
+    "conv_transpose2d": conv_transpose2d,
     "linear": T.linear,
     "max_pool2d": max_pool2d,
     "avg_pool2d": T.avg_pool2d,
@@ -85,6 +114,11 @@ TWINS = {
     "layer_norm": lambda x, weight=None, bias=None, *, normalized_shape, eps: T.layer_norm(
         x, tuple(np.atleast_1d(normalized_shape)), weight, bias, eps
     ),
+    "pad": pad,
+    "conv1d": conv1d,
+    "max_pool1d": max_pool1d,
+    "avg_pool1d": T.avg_pool1d,
+    "adaptive_avg_pool1d": T.adaptive_avg_pool1d,
     **{
         name: getattr(T, name)
         for name in (
@@ -98,6 +132,10 @@ TWINS = {
 # Of a forward operation's arguments: those with a gradient, and how its backward takes them.
 GRADIENTS = {
     "conv2d": (("x", "weight", "bias"), lambda g, a, y, o: F.conv2d_backward(g, a["x"], a["weight"], **o)),
+    "conv_transpose2d": (
+        ("x", "weight", "bias"),
+        lambda g, a, y, o: F.conv_transpose2d_backward(g, a["x"], a["weight"], **o),
+    ),
     "linear": (("x", "weight", "bias"), lambda g, a, y, o: F.linear_backward(g, a["x"], a["weight"])),
     "max_pool2d": (("x",), lambda g, a, y, o: (F.max_pool2d_backward(g, y[1], a["x"].shape),)),
     "avg_pool2d": (("x",), lambda g, a, y, o: (F.avg_pool2d_backward(g, a["x"].shape, **o),)),
@@ -114,6 +152,14 @@ GRADIENTS = {
     "layer_norm": (
         ("x", "weight", "bias"),
         lambda g, a, y, o: F.layer_norm_backward(g, a["x"], weight=a.get("weight"), **o),
+    ),
+    "conv1d": (("x", "weight", "bias"), lambda g, a, y, o: F.conv1d_backward(g, a["x"], a["weight"], **o)),
+    "max_pool1d": (("x",), lambda g, a, y, o: (F.max_pool1d_backward(g, y[1], a["x"].shape),)),
+    "avg_pool1d": (("x",), lambda g, a, y, o: (F.avg_pool1d_backward(g, a["x"].shape, **o),)),
+    "adaptive_avg_pool1d": (("x",), lambda g, a, y, o: (F.adaptive_avg_pool1d_backward(g, a["x"].shape),)),
+    "pad": (
+        ("x",),
+        lambda g, a, y, o: (F.pad_backward(g, a["x"].shape, o["pad"], o.get("mode", "constant")),),
     ),
     **{
         name: (("x",), lambda g, a, y, o, name=name: (getattr(F, f"{name}_backward")(g, y[0]),))
@@ -158,7 +204,17 @@ def compare(call, dtype, exact=False):
 
 
 MANY = (
-    *("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "batch_norm", "group_norm", "layer_norm"),
+    *(
+        "conv2d",
+        "conv_transpose2d",
+        "conv1d",
+        "max_pool2d",
+        "max_pool1d",
+        "avg_pool2d",
+        "avg_pool1d",
+        "adaptive_avg_pool2d",
+    ),
+    *("batch_norm", "group_norm", "layer_norm", "pad"),
     *LOSSES,
 )
 CALLS = [(name, seed) for name in FORWARD for seed in range(100, 160 if name in MANY else 110)]
@@ -177,7 +233,6 @@ def test_reduced_losses(name, seed, reduction, dtype):
     compare(call._replace(options=call.options | {"reduction": reduction}), dtype)
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("kernel", [(3, 3), (2, 4), (1, 5)])
 @pytest.mark.parametrize("dilation", [1, 2])

@@ -7,18 +7,35 @@ when something is wrong.
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import NamedTuple
 
 import numpy as np
 
 from ._checks import choice, number, real, same_dtype
-from ._shapes import Padding, Pair, output_pair, padding_pairs, pair, pool_output, whole, window_output
+from ._shapes import (
+    Padding,
+    Pair,
+    output_pair,
+    padding_pair,
+    padding_pairs,
+    pair,
+    pool_length,
+    pool_output,
+    single,
+    transposed_output,
+    transposed_padding,
+    whole,
+    window_length,
+    window_output,
+)
 
 INT64 = np.dtype(np.int64)
 REDUCTIONS = ("mean", "sum", "none")
 
 Needs = tuple[bool, bool, bool]
+Shape3 = tuple[int, int, int]
 Shape4 = tuple[int, int, int, int]
 
 
@@ -45,6 +62,60 @@ class Conv2dBackward(NamedTuple):
     padding: Padding
     dilation: Pair
     groups: int
+    needs: Needs
+
+
+class Conv1d(NamedTuple):
+    """Arguments of a convolution of sequences; `x` (N, C, L), `weight` (K, C / groups, R), `bias` (K,) or None."""
+
+    x: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray | None
+    stride: int
+    padding: Pair
+    dilation: int
+    groups: int
+    output_size: int
+
+
+class Conv1dBackward(NamedTuple):
+    """Arguments of the gradients of a convolution of sequences; `grad_y` (N, K, output length)."""
+
+    grad_y: np.ndarray
+    x: np.ndarray
+    weight: np.ndarray
+    stride: int
+    padding: Pair
+    dilation: int
+    groups: int
+    needs: Needs
+
+
+class ConvTranspose2d(NamedTuple):
+    """Arguments of a transposed convolution; `x` (N, C, H, W), `weight` (C, K / groups, R, S), `bias` (K,) or None."""
+
+    x: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray | None
+    stride: Pair
+    padding: Padding
+    output_padding: Pair
+    groups: int
+    dilation: Pair
+    y_shape: Shape4
+
+
+class ConvTranspose2dBackward(NamedTuple):
+    """Arguments of a transposed convolution's gradients; `grad_y` (N, K, output height, output width)."""
+
+    grad_y: np.ndarray
+    x: np.ndarray
+    weight: np.ndarray
+    stride: Pair
+    padding: Padding
+    output_padding: Pair
+    groups: int
+    dilation: Pair
     needs: Needs
 
 
@@ -92,6 +163,54 @@ class AvgPool2dBackward(NamedTuple):
     kernel: Pair
     stride: Pair
     padding: Padding
+
+
+class Pool1d(NamedTuple):
+    """Arguments of a pooling of sequences; `x` (N, C, L)."""
+
+    x: np.ndarray
+    kernel: int
+    stride: int
+    padding: Pair
+    dilation: int
+    output_size: int
+
+
+class MaxPool1dBackward(NamedTuple):
+    """Arguments of the gradient of a max pooling of sequences; `indices` int64, of grad_y's shape, in 0..L - 1."""
+
+    grad_y: np.ndarray
+    indices: np.ndarray
+    x_shape: Shape3
+
+
+class AvgPool1dBackward(NamedTuple):
+    """Arguments of the gradient of an average pooling of sequences."""
+
+    grad_y: np.ndarray
+    x_shape: Shape3
+    kernel: int
+    stride: int
+    padding: Pair
+
+
+class Pad(NamedTuple):
+    """Arguments of a padding; `borders` (before, after) of each axis of x."""
+
+    x: np.ndarray
+    borders: tuple[Pair, ...]
+    mode: str
+    value: float
+    y_shape: tuple[int, ...]
+
+
+class PadBackward(NamedTuple):
+    """Arguments of a padding's gradient."""
+
+    grad_y: np.ndarray
+    x_shape: tuple[int, ...]
+    borders: tuple[Pair, ...]
+    mode: str
 
 
 class BatchNorm(NamedTuple):
@@ -170,25 +289,140 @@ def conv2d_backward(
 
 
 def _conv_geometry(where: str, x: np.ndarray, weight: np.ndarray, stride, padding, dilation, groups):
-    _, channels, height, width = x.shape
-    filters, group_channels, kernel_h, kernel_w = weight.shape
+    groups = _conv_channels(where, x, weight, groups)
+    size, kernel = (x.shape[2], x.shape[3]), (weight.shape[2], weight.shape[3])
+    if not (size[0] and size[1]):
+        raise ValueError(f"{where}: x {x.shape} has no rows or no columns")
+    stride = pair(where, "stride", stride)
+    dilation = pair(where, "dilation", dilation)
+    padding = padding_pairs(where, padding, kernel, stride, dilation)
+    return stride, padding, dilation, groups, window_output(where, size, kernel, stride, padding, dilation)
+
+
+def _conv_channels(where: str, x: np.ndarray, weight: np.ndarray, groups) -> int:
+    """`groups`, if they and the channels of images or sequences fit."""
     if x.dtype is not weight.dtype:
         same_dtype(where, x=x, weight=weight)
     if type(groups) is not int or groups != 1:
         groups = whole(where, "groups", groups, 1)
-        if filters % groups:
-            raise ValueError(f"{where}: groups={groups} does not divide the {filters} filters of weight {weight.shape}")
+        if len(weight) % groups:
+            raise ValueError(
+                f"{where}: groups={groups} does not divide the {len(weight)} filters of weight {weight.shape}"
+            )
     if not weight.size:
         raise ValueError(f"{where}: weight {weight.shape} is empty")
-    if channels != group_channels * groups:
+    if x.shape[1] != weight.shape[1] * groups:
         raise _channel_mismatch(where, x, weight, groups)
+    return groups
+
+
+def conv1d(where: str, x, weight, bias, stride, padding, dilation, groups) -> Conv1d:
+    """Clean arguments of conv1d."""
+    x = real(where, "x", x, 3)
+    weight = real(where, "weight", weight, 3)
+    geometry, length = _sequence_geometry(where, x, weight, stride, padding, dilation, groups)
+    if bias is not None:
+        bias = _bias(where, bias, weight)
+    return Conv1d(x, weight, bias, *geometry, length)
+
+
+def conv1d_backward(where: str, grad_y, x, weight, stride, padding, dilation, groups, needs) -> Conv1dBackward:
+    """Clean arguments of conv1d_backward."""
+    grad_y = real(where, "grad_y", grad_y, 3)
+    x = real(where, "x", x, 3)
+    weight = real(where, "weight", weight, 3)
+    geometry, length = _sequence_geometry(where, x, weight, stride, padding, dilation, groups)
+    _match_output(where, grad_y, (len(x), len(weight), length))
+    if grad_y.dtype is not x.dtype:
+        same_dtype(where, grad_y=grad_y, x=x, weight=weight)
+    return Conv1dBackward(grad_y, x, weight, *geometry, _needs(where, needs))
+
+
+def _sequence_geometry(
+    where: str, x: np.ndarray, weight: np.ndarray, stride, padding, dilation, groups
+) -> tuple[tuple[int, Pair, int, int], int]:
+    groups = _conv_channels(where, x, weight, groups)
+    if not x.shape[2]:
+        raise ValueError(f"{where}: x {x.shape} has length 0")
+    stride, dilation = single(where, "stride", stride), single(where, "dilation", dilation)
+    kernel = weight.shape[2]
+    pads = padding_pair(where, padding, kernel, stride, dilation)
+    length = window_length(where, x.shape[2], kernel, stride, pads, dilation)
+    return (stride, pads, dilation, groups), length
+
+
+def conv_transpose2d(
+    where: str, x, weight, bias, stride, padding, output_padding, groups, dilation, algorithm
+) -> ConvTranspose2d:
+    """Clean arguments of conv_transpose2d."""
+    x = real(where, "x", x, 4)
+    weight = _transposed_weight(where, weight)
+    geometry, y_shape = _transposed_geometry(where, x, weight, stride, padding, output_padding, groups, dilation)
+    if bias is not None:
+        bias = real(where, "bias", bias)
+        if bias.shape != y_shape[1:2]:
+            expected = f"with groups={groups} expects {y_shape[1:2]}"
+            raise ValueError(f"{where}: bias has shape {bias.shape}, weight {weight.shape} {expected}")
+        if bias.dtype is not weight.dtype:
+            same_dtype(where, weight=weight, bias=bias)
+    args = ConvTranspose2d(x, weight, bias, *geometry, y_shape)
+    conv_algorithm(where, algorithm, weight.shape[2:], args.stride, args.dilation)
+    return args
+
+
+def conv_transpose2d_backward(
+    where: str, grad_y, x, weight, stride, padding, output_padding, groups, dilation, needs, algorithm
+) -> ConvTranspose2dBackward:
+    """Clean arguments of conv_transpose2d_backward."""
+    grad_y = real(where, "grad_y", grad_y, 4)
+    x = real(where, "x", x, 4)
+    weight = _transposed_weight(where, weight)
+    geometry, y_shape = _transposed_geometry(where, x, weight, stride, padding, output_padding, groups, dilation)
+    _match_output(where, grad_y, y_shape)
+    if grad_y.dtype is not x.dtype:
+        same_dtype(where, grad_y=grad_y, x=x, weight=weight)
+    args = ConvTranspose2dBackward(grad_y, x, weight, *geometry, _needs(where, needs))
+    conv_algorithm(where, algorithm, weight.shape[2:], args.stride, args.dilation)
+    return args
+
+
+def _transposed_weight(where: str, weight) -> np.ndarray:
+    weight = real(where, "weight", weight)
+    if weight.ndim != 4:
+        raise ValueError(
+            f"{where}: weight has {weight.ndim} dimensions {weight.shape}, expected 4 "
+            f"(in_channels, out_channels / groups, height, width)"
+        )
+    return weight
+
+
+def _transposed_geometry(
+    where: str, x: np.ndarray, weight: np.ndarray, stride, padding, output_padding, groups, dilation
+) -> tuple[tuple[Pair, Padding, Pair, int, Pair], Shape4]:
+    n, channels, height, width = x.shape
+    if x.dtype is not weight.dtype:
+        same_dtype(where, x=x, weight=weight)
+    groups = whole(where, "groups", groups, 1)
+    if not weight.size:
+        raise ValueError(f"{where}: weight {weight.shape} is empty")
+    if channels != weight.shape[0]:
+        hint = ""
+        if x.shape[3] == weight.shape[0]:
+            hint = (
+                f": x looks like (N, H, W, C), use x.transpose(0, 3, 1, 2) for (N, C, H, W) {_channels_first(x.shape)}"
+            )
+        raise ValueError(f"{where}: x has {channels} channels, weight {weight.shape} expects {weight.shape[0]}{hint}")
+    if channels % groups:
+        raise ValueError(f"{where}: groups={groups} does not divide the {channels} channels of x {x.shape}")
     if not (height and width):
         raise ValueError(f"{where}: x {x.shape} has no rows or no columns")
-    kernel = kernel_h, kernel_w
+    kernel = weight.shape[2], weight.shape[3]
     stride = pair(where, "stride", stride)
     dilation = pair(where, "dilation", dilation)
-    padding = padding_pairs(where, padding, kernel, stride, dilation)
-    return stride, padding, dilation, groups, window_output(where, (height, width), kernel, stride, padding, dilation)
+    padding = transposed_padding(where, padding)
+    output_padding = pair(where, "output_padding", output_padding, 0)
+    out = transposed_output(where, (height, width), kernel, stride, padding, output_padding, dilation)
+    return (stride, padding, output_padding, groups, dilation), (n, weight.shape[1] * groups, *out)
 
 
 def conv_algorithm(where: str, algorithm, kernel: Pair, stride: Pair, dilation: Pair) -> None:
@@ -204,8 +438,10 @@ def conv_algorithm(where: str, algorithm, kernel: Pair, stride: Pair, dilation: 
 def _channel_mismatch(where: str, x: np.ndarray, weight: np.ndarray, groups: int) -> ValueError:
     expected = weight.shape[1] * groups
     hint = ""
-    if x.shape[3] == expected:
+    if x.ndim == 4 and x.shape[3] == expected:
         hint = f": x looks like (N, H, W, C), use x.transpose(0, 3, 1, 2) for (N, C, H, W) {_channels_first(x.shape)}"
+    elif x.ndim == 3 and x.shape[2] == expected:
+        hint = ": x looks like (N, L, C), use x.transpose(0, 2, 1) for (N, C, L)"
     return ValueError(
         f"{where}: x has {x.shape[1]} channels, weight {weight.shape} with groups={groups} expects {expected}{hint}"
     )
@@ -272,6 +508,11 @@ def max_pool2d_backward(where: str, grad_y, indices, x_shape) -> MaxPool2dBackwa
     """Clean arguments of max_pool2d_backward."""
     grad_y = real(where, "grad_y", grad_y, 4)
     x_shape = _shape4(where, "x_shape", x_shape)
+    return MaxPool2dBackward(grad_y, _indices(where, indices, grad_y, x_shape), x_shape)
+
+
+def _indices(where: str, indices, grad_y: np.ndarray, x_shape: tuple[int, ...]) -> np.ndarray:
+    """As int64, if they are of grad_y's shape and all within an image or sequence of `x_shape`."""
     indices = np.asarray(indices)
     if indices.dtype.kind != "i" or indices.dtype.itemsize != 8:
         raise TypeError(f"{where}: indices have dtype {indices.dtype}, expected int64")
@@ -280,11 +521,11 @@ def max_pool2d_backward(where: str, grad_y, indices, x_shape) -> MaxPool2dBackwa
     if grad_y.shape[:2] != x_shape[:2]:
         raise ValueError(f"{where}: grad_y {grad_y.shape} and x_shape {x_shape} must agree in N and C")
     indices = _int64(indices)
-    plane = x_shape[2] * x_shape[3]
+    plane = math.prod(x_shape[2:])
     if not _all_below(indices, plane):
         bad = indices[(indices < 0) | (indices >= plane)][0]
         raise ValueError(f"{where}: indices hold {bad}, expected 0..{plane - 1} for x_shape {x_shape}")
-    return MaxPool2dBackward(grad_y, indices, x_shape)
+    return indices
 
 
 def avg_pool2d(where: str, x, kernel_size, stride, padding, ceil_mode) -> Pool2d:
@@ -302,6 +543,68 @@ def avg_pool2d_backward(where: str, grad_y, x_shape, kernel_size, stride, paddin
     output_size = pool_output(where, (x_shape[2], x_shape[3]), kernel, stride, padding, (1, 1), ceil_mode)
     _match_output(where, grad_y, (*x_shape[:2], *output_size))
     return AvgPool2dBackward(grad_y, x_shape, kernel, stride, padding)
+
+
+def max_pool1d(where: str, x, kernel_size, stride, padding, dilation, ceil_mode) -> Pool1d:
+    """Clean arguments of max_pool1d; `stride` None means `kernel_size`."""
+    pool = _pool1d(where, x, kernel_size, stride, padding, dilation, ceil_mode)
+    if (pool.kernel - 1) * pool.dilation >= 2**24:  # as for max_pool2d
+        raise ValueError(f"{where}: a window of {pool.kernel} spans over 2**24 places")
+    return pool
+
+
+def _pool1d(where: str, x, kernel_size, stride, padding, dilation, ceil_mode) -> Pool1d:
+    x = real(where, "x", x, 3)
+    kernel = single(where, "kernel_size", kernel_size)
+    stride = kernel if stride is None else single(where, "stride", stride)
+    dilation = single(where, "dilation", dilation)
+    pads = padding_pair(where, padding, kernel, stride, dilation)
+    length = pool_length(where, x.shape[2], kernel, stride, pads, dilation, ceil_mode)
+    return Pool1d(x, kernel, stride, pads, dilation, length)
+
+
+def max_pool1d_backward(where: str, grad_y, indices, x_shape) -> MaxPool1dBackward:
+    """Clean arguments of max_pool1d_backward."""
+    grad_y = real(where, "grad_y", grad_y, 3)
+    x_shape = _shape3(where, "x_shape", x_shape)
+    return MaxPool1dBackward(grad_y, _indices(where, indices, grad_y, x_shape), x_shape)
+
+
+def avg_pool1d(where: str, x, kernel_size, stride, padding, ceil_mode) -> Pool1d:
+    """Clean arguments of avg_pool1d; `stride` None means `kernel_size`."""
+    return _pool1d(where, x, kernel_size, stride, padding, 1, ceil_mode)
+
+
+def avg_pool1d_backward(where: str, grad_y, x_shape, kernel_size, stride, padding, ceil_mode) -> AvgPool1dBackward:
+    """Clean arguments of avg_pool1d_backward."""
+    grad_y = real(where, "grad_y", grad_y, 3)
+    x_shape = _shape3(where, "x_shape", x_shape)
+    kernel = single(where, "kernel_size", kernel_size)
+    stride = kernel if stride is None else single(where, "stride", stride)
+    pads = padding_pair(where, padding, kernel, stride, 1)
+    length = pool_length(where, x_shape[2], kernel, stride, pads, 1, ceil_mode)
+    _match_output(where, grad_y, (*x_shape[:2], length))
+    return AvgPool1dBackward(grad_y, x_shape, kernel, stride, pads)
+
+
+def adaptive_pool1d(where: str, x, output_size) -> tuple[np.ndarray, int]:
+    """(x, output size) of adaptive_avg_pool1d."""
+    x = real(where, "x", x, 3)
+    if not x.shape[2]:
+        raise ValueError(f"{where}: x {x.shape} has length 0")
+    return x, single(where, "output_size", output_size)
+
+
+def adaptive_pool1d_backward(where: str, grad_y, x_shape) -> tuple[np.ndarray, Shape3]:
+    """(grad_y, x_shape) of adaptive_avg_pool1d_backward."""
+    grad_y = real(where, "grad_y", grad_y, 3)
+    x_shape = _shape3(where, "x_shape", x_shape)
+    if grad_y.shape[:2] != x_shape[:2]:
+        raise ValueError(f"{where}: grad_y {grad_y.shape} and x_shape {x_shape} must agree in N and C")
+    for name, shape in (("x_shape", x_shape), ("grad_y", grad_y.shape)):
+        if not shape[2]:
+            raise ValueError(f"{where}: {name} {shape} has length 0")
+    return grad_y, x_shape
 
 
 def adaptive_pool2d(where: str, x, output_size) -> tuple[np.ndarray, Pair]:
@@ -324,6 +627,47 @@ def adaptive_pool2d_backward(where: str, grad_y, x_shape) -> tuple[np.ndarray, S
         if not (shape[2] and shape[3]):
             raise ValueError(f"{where}: {name} {shape} has no rows or no columns")
     return grad_y, x_shape
+
+
+def pad(where: str, x, pad, mode, value) -> Pad:
+    """Clean arguments of pad."""
+    x = real(where, "x", x)
+    borders, y_shape = _borders(where, x.shape, pad, mode)
+    if not isinstance(value, float):  # infinity may be the border of a maximum
+        value = number(where, "value", value)
+    if value and mode != "constant":
+        raise ValueError(f"{where}: value is for mode='constant', got value={value!r} with mode={mode!r}")
+    return Pad(x, borders, mode, value, y_shape)
+
+
+def pad_backward(where: str, grad_y, x_shape, pad, mode) -> PadBackward:
+    """Clean arguments of pad_backward."""
+    grad_y = real(where, "grad_y", grad_y)
+    if not isinstance(x_shape, (tuple, list)):
+        raise ValueError(f"{where}: x_shape must be a tuple of sizes, got {x_shape!r}")
+    x_shape = tuple(whole(where, "x_shape", size) for size in x_shape)
+    borders, y_shape = _borders(where, x_shape, pad, mode)
+    _match_output(where, grad_y, y_shape)
+    return PadBackward(grad_y, x_shape, borders, mode)
+
+
+def _borders(where: str, x_shape: tuple[int, ...], pad, mode) -> tuple[tuple[Pair, ...], tuple[int, ...]]:
+    """(before, after) of each axis, and the shape of the output."""
+    choice(where, "mode", mode, ("constant", "reflect", "replicate", "circular"))
+    if not isinstance(pad, (tuple, list)) or len(pad) % 2:
+        raise ValueError(f"{where}: pad must be (left, right) or (left, right, top, bottom), got {pad!r}")
+    if len(pad) > 2 * len(x_shape):
+        raise ValueError(f"{where}: pad has {len(pad)} sizes, x {x_shape} has {len(x_shape)} axes")
+    sizes = [whole(where, "pad", size, 0 if mode != "constant" else -(2**31)) for size in pad]
+    borders = [(0, 0)] * (len(x_shape) - len(sizes) // 2)
+    borders += [(sizes[i], sizes[i + 1]) for i in range(len(sizes) - 2, -1, -2)]
+    for axis, (n, border) in enumerate(zip(x_shape, borders, strict=True)):
+        most = {"reflect": n - 1, "circular": n, "replicate": max(border) if n else 0}.get(mode, max(border))
+        if max(border) > max(most, 0):
+            raise ValueError(f"{where}: mode={mode!r} of {n} numbers pads at most {max(most, 0)}, got {border}")
+        if n + sum(min(0, size) for size in border) < 0:
+            raise ValueError(f"{where}: pad {border} cuts more than the {n} numbers of axis {axis} of x {x_shape}")
+    return tuple(borders), tuple(n + sum(border) for n, border in zip(x_shape, borders, strict=True))
 
 
 def batch_norm(where: str, x, running_mean, running_var, weight, bias, training, eps) -> BatchNorm:
@@ -666,6 +1010,13 @@ def _shape4(where: str, name: str, shape) -> Shape4:
         raise ValueError(f"{where}: {name} must be (N, C, H, W), got {shape!r}")
     n, c, h, w = shape
     return whole(where, name, n), whole(where, name, c), whole(where, name, h), whole(where, name, w)
+
+
+def _shape3(where: str, name: str, shape) -> Shape3:
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+        raise ValueError(f"{where}: {name} must be (N, C, L), got {shape!r}")
+    n, c, length = shape
+    return whole(where, name, n), whole(where, name, c), whole(where, name, length)
 
 
 def _int64(array: np.ndarray) -> np.ndarray:

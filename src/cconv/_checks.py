@@ -46,9 +46,13 @@ def _native_float(where: str, name: str, dtype: np.dtype) -> np.dtype:
 
 def _axes(name: str, ndim: int) -> str:
     if name == "weight":
-        names = {2: " (out_features, in_features)", 4: " (out_channels, in_channels / groups, height, width)"}
+        names = {
+            2: " (out_features, in_features)",
+            3: " (out_channels, in_channels / groups, length)",
+            4: " (out_channels, in_channels / groups, height, width)",
+        }
     else:
-        names = {2: " (N, features)", 4: " (N, C, H, W)"}
+        names = {2: " (N, features)", 3: " (N, C, L)", 4: " (N, C, H, W)"}
     return names.get(ndim, "")
 
 

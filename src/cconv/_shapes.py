@@ -73,12 +73,46 @@ def padding_pairs(where: str, value, kernel: Pair, stride: Pair, dilation: Pair)
     return (height, height), (width, width)
 
 
+def transposed_padding(where: str, value) -> Padding:
+    """As `padding_pairs`, for a transposed convolution: numbers alone, for it has no "same"."""
+    if isinstance(value, str):
+        raise ValueError(f"{where}: padding must be numbers, got {value!r}")
+    return padding_pairs(where, value, (1, 1), (1, 1), (1, 1))
+
+
+def single(where: str, name: str, value, minimum: int = 1) -> int:
+    """An int, or (int,), as an int."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 1:
+            raise ValueError(f"{where}: {name} must be an int, got {value!r}")
+        value = value[0]
+    return whole(where, name, value, minimum)
+
+
+def padding_pair(where: str, value, kernel: int, stride: int, dilation: int) -> Pair:
+    """As `padding_pairs`, for sequences: an int, (int,), ((left, right),), "same" or "valid" as (left, right)."""
+    if isinstance(value, str):
+        if value == "same" and stride != 1:
+            raise ValueError(f"{where}: padding='same' needs stride 1, got stride {stride}")
+        return padding_pairs(where, value, (1, kernel), (1, 1), (1, dilation))[1]
+    if isinstance(value, (tuple, list)):
+        if len(value) != 1:
+            raise ValueError(f"{where}: padding must be an int or ((left, right),), got {value!r}")
+        return pair(where, "padding", value[0], 0)
+    return pair(where, "padding", value, 0)
+
+
 def window_output(where: str, size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Pair:
     """Output (height, width) of a window slid over an input of `size`; ValueError where it does not fit."""
     return (
         _window_axis(where, "height", size[0], kernel[0], stride[0], padding[0], dilation[0]),
         _window_axis(where, "width", size[1], kernel[1], stride[1], padding[1], dilation[1]),
     )
+
+
+def window_length(where: str, n: int, kernel: int, stride: int, pads: Pair, dilation: int) -> int:
+    """As `window_output`, for a sequence of n."""
+    return _window_axis(where, "length", n, kernel, stride, pads, dilation)
 
 
 def _window_axis(where: str, axis: str, n: int, kernel: int, stride: int, pads: Pair, dilation: int) -> int:
@@ -96,6 +130,38 @@ def _does_not_fit(where: str, axis: str, n: int, kernel: int, pads: Pair, dilati
     )
 
 
+def transposed_output(
+    where: str, size: Pair, kernel: Pair, stride: Pair, padding: Padding, output_padding: Pair, dilation: Pair
+) -> Pair:
+    """Output (height, width) of a transposed convolution; ValueError where there is none."""
+    check_output_padding(where, output_padding, stride, dilation)
+    return (
+        _transposed_axis(where, "height", size[0], kernel[0], stride[0], padding[0], output_padding[0], dilation[0]),
+        _transposed_axis(where, "width", size[1], kernel[1], stride[1], padding[1], output_padding[1], dilation[1]),
+    )
+
+
+def check_output_padding(where: str, output_padding: Pair, stride: Pair, dilation: Pair) -> None:
+    """Raise ValueError for more rows or columns than PyTorch adds to a transposed convolution."""
+    for axis, more, s, d in zip(("height", "width"), output_padding, stride, dilation, strict=True):
+        if more >= max(s, d):
+            raise ValueError(
+                f"{where}: output_padding {axis} {more} must be less than stride {s} or dilation {d} of the {axis}"
+            )
+
+
+def _transposed_axis(
+    where: str, axis: str, n: int, kernel: int, stride: int, pads: Pair, output_padding: int, dilation: int
+) -> int:
+    out = (n - 1) * stride + dilation * (kernel - 1) + 1 + output_padding - pads[0] - pads[1]
+    if out < 1:
+        raise ValueError(
+            f"{where}: padding {pads[0]} + {pads[1]} leaves nothing of the output {axis} {out + pads[0] + pads[1]} "
+            f"that an input {axis} of {n} gives"
+        )
+    return whole(where, f"output {axis}", out)
+
+
 def pool_output(
     where: str, size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, ceil_mode: bool
 ) -> Pair:
@@ -106,6 +172,11 @@ def pool_output(
         _pool_axis(where, "height", size[0], kernel[0], stride[0], padding[0], dilation[0], ceil_mode),
         _pool_axis(where, "width", size[1], kernel[1], stride[1], padding[1], dilation[1], ceil_mode),
     )
+
+
+def pool_length(where: str, n: int, kernel: int, stride: int, pads: Pair, dilation: int, ceil_mode: bool) -> int:
+    """As `pool_output`, for a sequence of n."""
+    return _pool_axis(where, "length", n, kernel, stride, pads, dilation, ceil_mode)
 
 
 def _pool_axis(

@@ -34,8 +34,8 @@ class _Kernel(NamedTuple):
         self.run(*arrays, *self.tables, scratch(self.room, arrays[0].dtype), *self.options)
 
 
-class _Forward(NamedTuple):
-    """A call of `conv2d`."""
+class _TowardsOutput(NamedTuple):
+    """How y is written: a call of `conv2d`."""
 
     shape: plans.Shape
     y_shape: tuple[int, ...]
@@ -43,16 +43,29 @@ class _Forward(NamedTuple):
     direct: _Run
 
 
+class _TowardsInput(NamedTuple):
+    """How grad_x is written."""
+
+    shape: plans.Shape
+    winograd: bool
+    direct: _Run
+    finite_only: bool  # whether `direct` multiplies zeros around grad_y
+
+
+class _TowardsWeight(NamedTuple):
+    """How grad_weight is written."""
+
+    shape: plans.Shape
+    winograd: bool
+    direct: _Run
+
+
 class _Backward(NamedTuple):
     """A call of `conv2d_backward`."""
 
-    shape: plans.Shape
     needs: tuple[bool, bool, bool]
-    winograd_input: bool
-    winograd_weight: bool
-    input: _Run
-    finite_only: bool  # whether `input` multiplies zeros around grad_y
-    weight: _Run
+    input: _TowardsInput
+    weight: _TowardsWeight
     bias_threads: int
 
 
@@ -100,15 +113,10 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algo
     if call is None:
         a = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm)
         x, weight, bias = a.x, a.weight, a.bias
-        shape = _shape(x, weight, a.stride, a.padding, a.dilation, a.groups, a.output_size)
-        winograd = plans.by_winograd(algorithm, shape, "forward", len(x))
-        call = keep(key, _Forward(shape, (len(x), len(weight), *a.output_size), winograd, _forward(shape, x)))
+        shape = _shape(x.shape, weight.shape, a.stride, a.padding, a.dilation, a.groups, a.output_size)
+        call = keep(key, _towards_output(algorithm, shape, x))
     y = empty(call.y_shape, x.dtype)
-    if call.winograd:
-        for n in _winograd.correlate(call.shape, False, x, weight, bias, y):
-            _forward(call.shape, x[n : n + 1])(y[n : n + 1], x[n : n + 1], weight, bias)
-    elif y.size:
-        call.direct(y, x, weight, bias)
+    _write_y(call, y, x, weight, bias)
     return y
 
 
@@ -146,49 +154,69 @@ def conv2d_backward(
             "conv2d_backward", grad_y, x, weight, stride, padding, dilation, groups, needs, algorithm
         )
         grad_y, x, weight = a.grad_y, a.x, a.weight
-        shape = _shape(x, weight, a.stride, a.padding, a.dilation, a.groups, grad_y.shape[2:])
-        by_input, finite_only = _input_gradient(shape, x)
-        call = _Backward(
-            shape=shape,
-            needs=a.needs,
-            winograd_input=plans.by_winograd(algorithm, shape, "input", len(x)),
-            winograd_weight=plans.by_winograd(algorithm, shape, "weight", len(x)),
-            input=by_input,
-            finite_only=finite_only,
-            weight=_weight_gradient(shape, x),
-            bias_threads=threads_for(grad_y.size),
-        )
-        keep(key, call)
-    shape, grad_x, grad_weight, grad_bias = call.shape, None, None, None
+        shape = _shape(x.shape, weight.shape, a.stride, a.padding, a.dilation, a.groups, grad_y.shape[2:])
+        towards_input, towards_weight = _towards_input(algorithm, shape, x), _towards_weight(algorithm, shape, x)
+        call = keep(key, _Backward(a.needs, towards_input, towards_weight, threads_for(grad_y.size)))
+    grad_x = grad_weight = grad_bias = None
     if call.needs[0]:
         grad_x = empty(x.shape, x.dtype)
-        if call.winograd_input:
-            for n in _winograd.correlate(shape, True, grad_y, weight, None, grad_x):
-                run, _ = _input_gradient(shape, x[n : n + 1], exact=True)
-                run(grad_x[n : n + 1], grad_y[n : n + 1], weight)
-        elif grad_x.size:
-            run = call.input
-            if call.finite_only and not all_finite(weight):
-                run, _ = _input_gradient(shape, x, exact=True)
-            run(grad_x, grad_y, weight)
+        _write_grad_x(call.input, grad_x, grad_y, weight, None)
     if call.needs[1]:
         grad_weight = empty(weight.shape, x.dtype)
-        if not len(x):
-            grad_weight.fill(0)
-        elif not (call.winograd_weight and _winograd.write_weight_gradient(shape, grad_y, x, grad_weight)):
-            call.weight(grad_weight, grad_y, x)
+        _write_grad_weight(call.weight, grad_weight, grad_y, x)
     if call.needs[2]:
         grad_bias = empty(len(weight), x.dtype)
         _dispatch.conv2d.sum_planes(grad_bias, grad_y, call.bias_threads)
     return grad_x, grad_weight, grad_bias
 
 
-def _shape(x, weight, stride, padding, dilation, groups, output) -> plans.Shape:
-    _, channels, height, width = x.shape
+def _towards_output(algorithm, shape: plans.Shape, x) -> _TowardsOutput:
+    winograd = plans.by_winograd(algorithm, shape, "forward", len(x))
+    return _TowardsOutput(shape, (len(x), shape.filters, *shape.output), winograd, _forward(shape, x))
+
+
+def _towards_input(algorithm, shape: plans.Shape, x) -> _TowardsInput:
+    return _TowardsInput(shape, plans.by_winograd(algorithm, shape, "input", len(x)), *_input_gradient(shape, x))
+
+
+def _towards_weight(algorithm, shape: plans.Shape, x) -> _TowardsWeight:
+    return _TowardsWeight(shape, plans.by_winograd(algorithm, shape, "weight", len(x)), _weight_gradient(shape, x))
+
+
+def _write_y(call: _TowardsOutput, y, x, weight, bias) -> None:
+    if call.winograd:
+        for n in _winograd.correlate(call.shape, False, x, weight, bias, y):
+            _forward(call.shape, x[n : n + 1])(y[n : n + 1], x[n : n + 1], weight, bias)
+    elif y.size:
+        call.direct(y, x, weight, bias)
+
+
+def _write_grad_x(call: _TowardsInput, grad_x, grad_y, weight, bias) -> None:
+    """The gradient to the input; plus `bias`, where it is the output of a transposed convolution."""
+    if call.winograd:
+        for n in _winograd.correlate(call.shape, True, grad_y, weight, bias, grad_x):
+            run, _ = _input_gradient(call.shape, grad_x[n : n + 1], exact=True)
+            run(grad_x[n : n + 1], grad_y[n : n + 1], weight, bias)
+    elif grad_x.size:
+        run = call.direct
+        if call.finite_only and not all_finite(weight):
+            run, _ = _input_gradient(call.shape, grad_x, exact=True)
+        run(grad_x, grad_y, weight, bias)
+
+
+def _write_grad_weight(call: _TowardsWeight, grad_weight, grad_y, x) -> None:
+    if not len(x):
+        grad_weight.fill(0)
+    elif not (call.winograd and _winograd.write_weight_gradient(call.shape, grad_y, x, grad_weight)):
+        call.direct(grad_weight, grad_y, x)
+
+
+def _shape(x_shape, weight_shape, stride, padding, dilation, groups, output) -> plans.Shape:
+    _, channels, height, width = x_shape
     # A single output has no neighbour to stride to: a stride wider than the image would only make phases without use.
     stride = stride[0] if output[0] > 1 else 1, stride[1] if output[1] > 1 else 1
     return plans.Shape(
-        channels, height, width, weight.shape[0], weight.shape[2:], stride, padding, dilation, groups, output
+        channels, height, width, weight_shape[0], weight_shape[2:], stride, padding, dilation, groups, output
     )  # fmt: skip
 
 
@@ -212,26 +240,43 @@ def _forward(shape: plans.Shape, x) -> _Run:
 
 
 def _input_gradient(shape: plans.Shape, x, exact: bool = False) -> tuple[_Run, bool]:
-    """To run on (grad_x, grad_y, weight), and whether it is for finite weights alone."""
+    """To run on (grad_x, grad_y, weight, bias), and whether it is for finite weights alone."""
     machine = _machine(x.dtype)
     if plans.by_depth(shape).input and not exact:
         depth = _depthwise.input_gradient(shape)
-        return lambda grad_x, grad_y, weight: _depthwise.correlate(
-            depth, shape.multiply_adds, grad_y, weight, None, grad_x
-        ), True  # fmt: skip
+
+        def by_depth(grad_x, grad_y, weight, bias=None) -> None:
+            _depthwise.correlate(depth, shape.multiply_adds, grad_y, weight, bias, grad_x)
+
+        return _then_bias(by_depth) if depth.sizes.spreading else by_depth, True
     if plans.by_product(shape, machine, "input"):
-        return lambda grad_x, grad_y, weight: _pointwise.correlate(
-            shape, machine, True, grad_y, weight, None, grad_x
+        return lambda grad_x, grad_y, weight, bias: _pointwise.correlate(
+            shape, machine, True, grad_y, weight, bias, grad_x
         ), False  # fmt: skip
     if plans.by_taps(shape):
-        threads = threads_for(len(x) * shape.multiply_adds)
-        taps = plans.taps_gradient(shape)
-        splits = min(taps.channels, -(-3 * threads // max(1, len(x) * shape.groups))) if threads > 1 else 1
-        room = threads * taps.per_thread
-        return _Kernel(_dispatch.conv2d.input_by_taps, (taps.fields,), room, (taps.per_thread, splits, threads)), False
+        return _then_bias(_by_taps(shape, x)), False
     plan = plans.input_gradient(shape, machine, exact)
-    kernel = _correlate(plan, shape, x)
-    return kernel._replace(tables=(None, *kernel.tables)), bool(plan.geometry.copied) and not exact
+    return _correlate(plan, shape, x), bool(plan.geometry.copied) and not exact
+
+
+def _by_taps(shape: plans.Shape, x) -> _Run:
+    threads = threads_for(len(x) * shape.multiply_adds)
+    taps = plans.taps_gradient(shape)
+    splits = min(taps.channels, -(-3 * threads // max(1, len(x) * shape.groups))) if threads > 1 else 1
+    options = taps.per_thread, splits, threads
+    return _Kernel(_dispatch.conv2d.input_by_taps, (taps.fields,), threads * taps.per_thread, options)
+
+
+def _then_bias(run: _Run) -> _Run:
+    """For a kernel that takes no bias, to which only a transposed convolution has one."""
+
+    def run_and_add(grad_x, grad_y, weight, bias) -> None:
+        run(grad_x, grad_y, weight)
+        if bias is not None:
+            with np.errstate(all="ignore"):
+                np.add(grad_x, bias[:, None, None], out=grad_x)
+
+    return run_and_add
 
 
 def _correlate(plan: plans.Correlation, shape: plans.Shape, x) -> _Kernel:

@@ -17,7 +17,7 @@ from .activation import (
     Tanh,
 )
 from .containers import Parallel, Residual, Sequential
-from .conv import Conv2d
+from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .dropout import Dropout, Dropout2d
 from .layer import Backward, Buffer, Layer, Parameter
 from .linear import Flatten, Linear
@@ -33,13 +33,15 @@ from .loss import (
     SmoothL1Loss,
 )
 from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
-from .pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from .pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
 from .preprocess import Normalize, Rescale
 
 __all__ = [
     "ELU",
     "GELU",
+    "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
@@ -47,7 +49,9 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Buffer",
+    "Conv1d",
     "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",
@@ -64,6 +68,7 @@ __all__ = [
     "LogSoftmax",
     "Loss",
     "MSELoss",
+    "MaxPool1d",
     "MaxPool2d",
     "Maxout",
     "NLLLoss",

@@ -311,13 +311,15 @@ class Layer:
         _state.assign(self._state(), arrays, os.fspath(path), _state.FormatError)
         return self
 
-    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+    def summary(self, input_shape: tuple[int, ...], batched: bool | None = None) -> Summary:
         """Output shape, parameters and multiply-adds of each layer; print it.
 
         Parameters
         ----------
         input_shape : tuple of int
             Of one example, (C, H, W) or (features,), or of a batch, (N, C, H, W) or (N, features).
+        batched : bool, optional
+            Whether it is a batch's: to be said for sequences, (C, L) or (N, C, L), which look like the others.
 
         Returns
         -------
@@ -325,7 +327,7 @@ class Layer:
         """
         from .summary import summarise
 
-        return summarise(self, input_shape)
+        return summarise(self, input_shape, batched)
 
     def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
         """Multiplications with a parameter (each with its addition) in a forward pass, child layers' not counted."""

@@ -7,12 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from .._shapes import Pair, output_pair, padding_pairs, pair
+from .._shapes import Pair, output_pair, padding_pair, padding_pairs, pair, single
 from ..functional import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool1d_backward,
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,
+    avg_pool1d,
+    avg_pool1d_backward,
     avg_pool2d,
     avg_pool2d_backward,
+    max_pool1d,
+    max_pool1d_backward,
     max_pool2d,
     max_pool2d_backward,
 )
@@ -136,6 +142,130 @@ class AdaptiveAvgPool2d(Layer):
         return f"output_size={self.output_size}"
 
 
+class MaxPool1d(Layer):
+    """The largest value of each window of a sequence (PyTorch's ``MaxPool1d``).
+
+    Parameters
+    ----------
+    kernel_size : int
+    stride : int, optional
+        `kernel_size` if None.
+    padding : int or ((left, right),)
+        Minus infinity at both ends, at most half the kernel.
+    dilation : int
+    ceil_mode : bool
+        Whether a last window may hang over the end.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int,
+        stride: int | None = None,
+        padding: Any = 0,
+        dilation: int = 1,
+        ceil_mode: bool = False,
+    ):
+        self.kernel_size = single("MaxPool1d", "kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else single("MaxPool1d", "stride", stride)
+        self.dilation = single("MaxPool1d", "dilation", dilation)
+        self.padding = _padding1d("MaxPool1d", padding, self.kernel_size, self.stride, self.dilation)
+        self.ceil_mode = bool(ceil_mode)
+
+    @fresh
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        y, indices = max_pool1d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        x_shape = np.shape(x)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            return max_pool1d_backward(grad_y, indices, x_shape) if need_x else None
+
+        return y, Backward(backward, y, fresh=True)
+
+    def extra_repr(self) -> str:
+        dilation = "" if self.dilation == 1 else f", dilation={self.dilation}"
+        return _window(self) + dilation + (", ceil_mode=True" if self.ceil_mode else "")
+
+
+class AvgPool1d(Layer):
+    """The mean of each window of a sequence (PyTorch's ``AvgPool1d``).
+
+    Parameters
+    ----------
+    kernel_size : int
+    stride : int, optional
+        `kernel_size` if None.
+    padding : int or ((left, right),)
+        Zeros at both ends, at most half the kernel.
+    ceil_mode : bool
+        Whether a last window may hang over the end.
+    count_include_pad : bool
+        Whether the mean counts the padding.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int,
+        stride: int | None = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ):
+        self.kernel_size = single("AvgPool1d", "kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else single("AvgPool1d", "stride", stride)
+        self.padding = _padding1d("AvgPool1d", padding, self.kernel_size, self.stride, 1)
+        self.ceil_mode = bool(ceil_mode)
+        self.count_include_pad = bool(count_include_pad)
+
+    @fresh
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        options = self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
+        y = avg_pool1d(x, *options)
+        x_shape = np.shape(x)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            return avg_pool1d_backward(grad_y, x_shape, *options) if need_x else None
+
+        return y, Backward(backward, y, fresh=True)
+
+    def extra_repr(self) -> str:
+        counted = "" if self.count_include_pad else ", count_include_pad=False"
+        return _window(self) + (", ceil_mode=True" if self.ceil_mode else "") + counted
+
+
+class AdaptiveAvgPool1d(Layer):
+    """The mean of each of `output_size` windows that share the sequence out evenly (PyTorch's ``AdaptiveAvgPool1d``).
+
+    Parameters
+    ----------
+    output_size : int
+    """
+
+    def __init__(self, output_size: int):
+        self.output_size = single("AdaptiveAvgPool1d", "output_size", output_size)
+
+    @fresh
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        y = adaptive_avg_pool1d(x, self.output_size)
+        x_shape = np.shape(x)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            return adaptive_avg_pool1d_backward(grad_y, x_shape) if need_x else None
+
+        return y, Backward(backward, y, fresh=True)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+def _padding1d(where: str, padding: Any, kernel: int, stride: int, dilation: int) -> Any:
+    most = max(padding_pair(where, padding, kernel, stride, dilation))
+    if most > kernel // 2:
+        raise ValueError(
+            f"{where}: padding length {most} is over half the kernel length {kernel}: at most {kernel // 2}"
+        )
+    return padding
+
+
 def _padding(where: str, padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
     pads = padding_pairs(where, padding, kernel, stride, dilation)
     for axis, k, both in zip(("height", "width"), kernel, pads, strict=True):
@@ -145,7 +275,7 @@ def _padding(where: str, padding: Any, kernel: Pair, stride: Pair, dilation: Pai
     return padding
 
 
-def _window(layer: MaxPool2d | AvgPool2d) -> str:
+def _window(layer: MaxPool1d | MaxPool2d | AvgPool1d | AvgPool2d) -> str:
     stride = "" if layer.stride == layer.kernel_size else f", stride={layer.stride}"
     padding = "" if layer.padding == 0 else f", padding={layer.padding!r}"
     return f"kernel_size={layer.kernel_size}{stride}{padding}"

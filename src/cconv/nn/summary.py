@@ -88,12 +88,14 @@ class Summary:
     __repr__ = __str__
 
 
-def summarise(model: Layer, input_shape: tuple[int, ...]) -> Summary:
+def summarise(model: Layer, input_shape: tuple[int, ...], batched: bool | None) -> Summary:
     """The summary of `model`: one example of zeros is sent through it, however large the batch named."""
     if not isinstance(input_shape, (tuple, list)) or not 1 <= len(input_shape) <= 4:
         raise ValueError(f"summary: input_shape must be (C, H, W), (N, C, H, W) or (features,), got {input_shape!r}")
     sizes = [whole("summary", "input_shape", size) for size in input_shape]
-    n: int | str = sizes.pop(0) if len(sizes) in (2, 4) else "N"
+    if batched is None:
+        batched = len(sizes) in (2, 4)
+    n: int | str = sizes.pop(0) if batched else "N"
     parameters = model.parameters()
     dtype = parameters[0].value.dtype if parameters else np.float32
     rows = _trace(model, np.zeros((1, *sizes), dtype))

@@ -35,6 +35,7 @@ from .activation import (
     tanh_backward,
 )
 from .conv import conv2d, conv2d_backward
+from .conv_transpose import conv_transpose2d, conv_transpose2d_backward
 from .dropout import dropout, dropout2d, dropout2d_backward, dropout_backward
 from .identities import avg_pool_backward_kron, conv2d_grad_x_full, convolve2d_true, rotate180, stride_expand
 from .linear import linear, linear_backward
@@ -64,6 +65,7 @@ from .norm import (
     layer_norm,
     layer_norm_backward,
 )
+from .pad import pad, pad_backward
 from .pool import (
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,
@@ -72,10 +74,24 @@ from .pool import (
     max_pool2d,
     max_pool2d_backward,
 )
+from .sequence import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool1d_backward,
+    avg_pool1d,
+    avg_pool1d_backward,
+    conv1d,
+    conv1d_backward,
+    max_pool1d,
+    max_pool1d_backward,
+)
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool1d_backward",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool2d_backward",
+    "avg_pool1d",
+    "avg_pool1d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
     "avg_pool_backward_kron",
@@ -85,9 +101,13 @@ __all__ = [
     "binary_cross_entropy_backward",
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_backward",
+    "conv1d",
+    "conv1d_backward",
     "conv2d",
     "conv2d_backward",
     "conv2d_grad_x_full",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "convolve2d_true",
     "cross_entropy",
     "cross_entropy_backward",
@@ -115,6 +135,8 @@ __all__ = [
     "linear_backward",
     "log_softmax",
     "log_softmax_backward",
+    "max_pool1d",
+    "max_pool1d_backward",
     "max_pool2d",
     "max_pool2d_backward",
     "maxout",
@@ -123,6 +145,8 @@ __all__ = [
     "mse_loss_backward",
     "nll_loss",
     "nll_loss_backward",
+    "pad",
+    "pad_backward",
     "relu",
     "relu_backward",
     "rotate180",
