@@ -176,6 +176,17 @@ def adaptive_avg_pool2d_backward(draw):
     return Call("adaptive_avg_pool2d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape})
 
 
+def adaptive_max_pool2d(draw):
+    return adaptive_avg_pool2d(draw)._replace(name="adaptive_max_pool2d")
+
+
+def adaptive_max_pool2d_backward(draw):
+    call = adaptive_max_pool2d(draw)
+    y, indices = call()
+    arrays = {"grad_y": draw.normal(*y.shape), "indices": indices}
+    return Call("adaptive_max_pool2d_backward", arrays, {"x_shape": call.arrays["x"].shape})
+
+
 def _sequences(draw: Draw):
     groups, channels, filters = draw.of(1, 1, 2, 3), draw.of(1, 2, 5, 17), draw.of(1, 5, 16, 17)
     kernel, dilation, padding = draw.upto(5), draw.of(1, 1, 2), draw.of(0, 2, ((0, 3),), "same", "valid")
@@ -428,7 +439,7 @@ DRAWS: dict[str, Callable[[Draw], Call]] = {
     for draw_call in (
         *(conv2d, conv2d_backward, conv_transpose2d, conv_transpose2d_backward, linear, linear_backward),
         *(conv1d, conv1d_backward, max_pool1d, max_pool1d_backward, avg_pool1d, avg_pool1d_backward),
-        *(adaptive_avg_pool1d, adaptive_avg_pool1d_backward),
+        *(adaptive_avg_pool1d, adaptive_avg_pool1d_backward, adaptive_max_pool2d, adaptive_max_pool2d_backward),
         *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
         *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, pad, pad_backward, batch_norm, batch_norm_backward),
         *(dropout, dropout_backward, dropout2d, dropout2d_backward),

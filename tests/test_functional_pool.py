@@ -148,6 +148,22 @@ def test_adaptive(name, isa, dtype, n_threads, rng):
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
+def test_adaptive_maximum(name, isa, dtype, n_threads, rng):
+    shape, output_size = ADAPTIVE[name]
+    for value in (0, NAN, INF, -INF):
+        x = rng.integers(-3, 4, shape).astype(dtype)
+        x[rng.random(shape) < 0.3] = value
+        y, indices = F.adaptive_max_pool2d(x, output_size)
+        for got, want in zip((y, indices), R.adaptive_max_pool2d(x, output_size), strict=True):
+            assert_array_equal(got, want)
+            assert got.dtype == want.dtype
+        grad_y = rng.integers(-4, 5, y.shape).astype(dtype)
+        back = F.adaptive_max_pool2d_backward(grad_y, indices, shape)
+        assert_array_equal(back, R.adaptive_max_pool2d_backward(grad_y, indices, shape))
+        assert back.dtype == dtype
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
 def test_adaptive_of_nan_and_infinity(name, isa, dtype, rng):
     shape, output_size = ADAPTIVE[name]
     for value in (NAN, INF):

@@ -396,6 +396,13 @@ BAD = [
         lambda M: M.pad_backward(X, (4, 3, 8, 9), (1, 1)),
     ),
     (ValueError, "x_shape must be a tuple of sizes, got 3", lambda M: M.pad_backward(X, 3, (1, 1))),
+    (ValueError, "adaptive_max_pool2d: output_size must be at least 1", lambda M: M.adaptive_max_pool2d(X, (0, 1))),
+    (ValueError, "x (4, 3, 0, 9) has no rows or no columns", lambda M: M.adaptive_max_pool2d(f32(4, 3, 0, 9), 1)),
+    (
+        ValueError,
+        "indices hold 16",
+        lambda M: M.adaptive_max_pool2d_backward(f32(1, 1, 2, 2), INDICES_BEYOND, (1, 1, 4, 4)),
+    ),
     # batch normalisation
     (
         ValueError,

@@ -334,6 +334,37 @@ cdef real run_sum(const real* x, Py_ssize_t n) noexcept nogil:
     return lanes[0]
 
 
+cdef void adaptive_max_plane(real* y, int64_t* indices, const real* x, Py_ssize_t height, Py_ssize_t width, Py_ssize_t P, Py_ssize_t Q) noexcept nogil:
+    cdef Py_ssize_t i, j, r, c, c0, c1, place
+    cdef real largest
+    for i in range(P):
+        for j in range(Q):
+            c0, c1 = share_start(j, width, Q), share_end(j, width, Q)
+            place = share_start(i, height, P) * width + c0
+            largest = x[place]
+            for r in range(share_start(i, height, P), share_end(i, height, P)):
+                for c in range(c0, c1):
+                    if x[r * width + c] > largest or x[r * width + c] != x[r * width + c]:
+                        largest, place = x[r * width + c], r * width + c
+            y[i * Q + j], indices[i * Q + j] = largest, place
+
+
+def adaptive_max_forward(cnp.ndarray y, cnp.ndarray indices, cnp.ndarray x, int threads):
+    """y and indices, as of `max_forward`, of each share of each plane of x."""
+    cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
+    cdef Py_ssize_t planes = cnp.PyArray_DIM(x, 0) * cnp.PyArray_DIM(x, 1), p
+    cdef Py_ssize_t height = cnp.PyArray_DIM(x, 2), width = cnp.PyArray_DIM(x, 3), P = cnp.PyArray_DIM(y, 2), Q = cnp.PyArray_DIM(y, 3)
+    cdef void* yp = cnp.PyArray_DATA(y)
+    cdef void* xp = cnp.PyArray_DATA(x)
+    cdef int64_t* ip = <int64_t*> cnp.PyArray_DATA(indices)
+    if single:
+        for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+            adaptive_max_plane(<float*> yp + p * P * Q, ip + p * P * Q, <float*> xp + p * height * width, height, width, P, Q)
+    else:
+        for p in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+            adaptive_max_plane(<double*> yp + p * P * Q, ip + p * P * Q, <double*> xp + p * height * width, height, width, P, Q)
+
+
 cdef void adaptive_plane(real* y, const real* x, Py_ssize_t height, Py_ssize_t width, Py_ssize_t P, Py_ssize_t Q, real* buffer) noexcept nogil:
     cdef Py_ssize_t i, j, r, c, r0, r1, c0, c1
     cdef real total

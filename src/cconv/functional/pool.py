@@ -210,6 +210,64 @@ def adaptive_avg_pool2d_backward(grad_y, x_shape):
     return grad_x
 
 
+def adaptive_max_pool2d(x, output_size):
+    """The largest number in each of ``output_size`` windows, which share the image out evenly, and where it lies.
+
+    The windows are those of `adaptive_avg_pool2d`.
+
+    Parameters
+    ----------
+    x : array (N, C, H, W)
+        float32 or float64.
+    output_size : int, None or (height, width)
+        None, also as one of the two, keeps the size of x.
+
+    Returns
+    -------
+    y : array (N, C, P, Q)
+    indices : int64 array of y's shape
+        ``h * W + w``. The first maximum wins; a NaN in the window wins over all.
+
+    Raises
+    ------
+    TypeError
+        If x is not float32 or float64, or a size is no integer.
+    ValueError
+        If x has no rows or no columns, or a size is less than 1.
+    """
+    x, output = _arguments.adaptive_pool2d("adaptive_max_pool2d", x, output_size)
+    shape = *x.shape[:2], *output
+    y, indices = empty(shape, x.dtype), empty(shape, INT64)
+    _dispatch.pool2d.adaptive_max_forward(y, indices, x, threads_for(4 * (x.size + y.size)))
+    return y, indices
+
+
+def adaptive_max_pool2d_backward(grad_y, indices, x_shape):
+    """Gradient of `adaptive_max_pool2d` to its input: each output's gradient goes to the place it came from.
+
+    Parameters
+    ----------
+    grad_y : array (N, C, P, Q)
+    indices : int64 array of grad_y's shape
+        As `adaptive_max_pool2d` gave them.
+    x_shape : (N, C, H, W)
+
+    Returns
+    -------
+    array (N, C, H, W)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `max_pool2d_backward`.
+    """
+    a = _arguments.max_pool2d_backward("adaptive_max_pool2d_backward", grad_y, indices, x_shape)
+    grad_x = empty(a.x_shape, a.grad_y.dtype)
+    threads = threads_for(grad_x.size + 4 * a.grad_y.size)
+    _dispatch.pool2d.max_backward(grad_x, a.grad_y, a.indices, threads)
+    return grad_x
+
+
 @lru_cache(1024)
 def _window(
     size: tuple[int, ...],

@@ -33,7 +33,7 @@ from .loss import (
     SmoothL1Loss,
 )
 from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
-from .pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
+from .pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
 from .preprocess import Normalize, Rescale
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "GELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
     "AvgPool1d",
     "AvgPool2d",
     "BCELoss",

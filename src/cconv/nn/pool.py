@@ -13,6 +13,8 @@ from ..functional import (
     adaptive_avg_pool1d_backward,
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_backward,
     avg_pool1d,
     avg_pool1d_backward,
     avg_pool2d,
@@ -137,6 +139,32 @@ class AdaptiveAvgPool2d(Layer):
             return adaptive_avg_pool2d_backward(grad_y, x_shape) if need_x else None
 
         return y, Backward(backward, y)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveMaxPool2d(Layer):
+    """The largest value of each of `output_size` windows that share the image out evenly (``AdaptiveMaxPool2d``).
+
+    Parameters
+    ----------
+    output_size : int, None or (height, width)
+        None, also as one of the two, keeps the size of x.
+    """
+
+    def __init__(self, output_size: int | tuple[int | None, int | None] | None):
+        self.output_size = output_pair("AdaptiveMaxPool2d", output_size)
+
+    @fresh
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        y, indices = adaptive_max_pool2d(x, self.output_size)
+        x_shape = np.shape(x)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            return adaptive_max_pool2d_backward(grad_y, indices, x_shape) if need_x else None
+
+        return y, Backward(backward, y, fresh=True)
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"

@@ -50,14 +50,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     y = np.empty((*x.shape[:2], *args.output_size), x.dtype)
     indices = np.empty(y.shape, np.int64)
     for i, j, rows, columns in _windows(args.output_size, x.shape[2:], *args[1:5]):
-        places = np.add.outer(np.arange(x.shape[2])[rows] * x.shape[3], np.arange(x.shape[3])[columns]).ravel()
-        window = x[:, :, rows, columns].reshape(*x.shape[:2], places.size)
-        # argmax gives the first maximum, or the first NaN; PyTorch's loop ends with the last NaN.
-        nan = np.isnan(window)
-        last_nan = places.size - 1 - nan[:, :, ::-1].argmax(axis=2)
-        largest = np.where(nan.any(axis=2), last_nan, window.argmax(axis=2))
-        y[:, :, i, j] = np.take_along_axis(window, largest[:, :, None], axis=2)[:, :, 0]
-        indices[:, :, i, j] = places[largest]
+        y[:, :, i, j], indices[:, :, i, j] = _largest(x, rows, columns)
     return y, indices
 
 
@@ -88,12 +81,7 @@ def max_pool2d_backward(grad_y, indices, x_shape):
     ValueError
         If shapes do not match, or an index lies outside the plane.
     """
-    args = _arguments.max_pool2d_backward("max_pool2d_backward", grad_y, indices, x_shape)
-    n, c, h, w = args.x_shape
-    images, channels = np.arange(n)[:, None, None, None], np.arange(c)[:, None, None]
-    grad_x = np.zeros((n, c, h * w))
-    np.add.at(grad_x, (images, channels, args.indices), wide(args.grad_y))
-    return rounded(grad_x.reshape(args.x_shape), args.grad_y.dtype)
+    return _scattered(_arguments.max_pool2d_backward("max_pool2d_backward", grad_y, indices, x_shape))
 
 
 @ieee
@@ -233,6 +221,84 @@ def adaptive_avg_pool2d_backward(grad_y, x_shape):
         size = (rows.stop - rows.start) * (columns.stop - columns.start)
         grad_x[:, :, rows, columns] += gy[:, :, i, j, None, None] / size
     return rounded(grad_x, given.dtype)
+
+
+@ieee
+def adaptive_max_pool2d(x, output_size):
+    """The largest value of each of ``output_size`` windows, which share the image out evenly, and where it lies.
+
+    ::
+
+        y[n, c, i, j] = max of x[n, c, floor(i*H/P) : ceil((i + 1)*H/P), floor(j*W/Q) : ceil((j + 1)*W/Q)]
+
+    Parameters
+    ----------
+    x : array (N, C, H, W)
+    output_size : int, None or (height, width)
+        None keeps the size of x.
+
+    Returns
+    -------
+    y : array (N, C, P, Q)
+    indices : int64 array (N, C, P, Q)
+        As those of `max_pool2d`.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not float32 or float64, or a size is not an integer.
+    ValueError
+        If a rank or size does not fit.
+    """
+    x, output = _arguments.adaptive_pool2d("adaptive_max_pool2d", x, output_size)
+    y = np.empty((*x.shape[:2], *output), x.dtype)
+    indices = np.empty(y.shape, np.int64)
+    for i, j, rows, columns in _shares(output, x.shape[2:]):
+        y[:, :, i, j], indices[:, :, i, j] = _largest(x, rows, columns)
+    return y, indices
+
+
+@ieee
+def adaptive_max_pool2d_backward(grad_y, indices, x_shape):
+    """Gradient of `adaptive_max_pool2d`: as that of `max_pool2d`.
+
+    Parameters
+    ----------
+    grad_y : array (N, C, P, Q)
+        Gradient with respect to the output.
+    indices : int64 array (N, C, P, Q)
+        From `adaptive_max_pool2d`.
+    x_shape : (N, C, H, W)
+
+    Returns
+    -------
+    array (N, C, H, W)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `max_pool2d_backward`.
+    """
+    return _scattered(_arguments.max_pool2d_backward("adaptive_max_pool2d_backward", grad_y, indices, x_shape))
+
+
+def _largest(x: np.ndarray, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+    """The maximum of a window in each plane, and its place in the plane."""
+    places = np.add.outer(np.arange(x.shape[2])[rows] * x.shape[3], np.arange(x.shape[3])[columns]).ravel()
+    window = x[:, :, rows, columns].reshape(*x.shape[:2], places.size)
+    # argmax gives the first maximum, or the first NaN; PyTorch's loop ends with the last NaN.
+    nan = np.isnan(window)
+    last_nan = places.size - 1 - nan[:, :, ::-1].argmax(axis=2)
+    largest = np.where(nan.any(axis=2), last_nan, window.argmax(axis=2))
+    return np.take_along_axis(window, largest[:, :, None], axis=2)[:, :, 0], places[largest]
+
+
+def _scattered(args: _arguments.MaxPool2dBackward) -> np.ndarray:
+    n, c, h, w = args.x_shape
+    images, channels = np.arange(n)[:, None, None, None], np.arange(c)[:, None, None]
+    grad_x = np.zeros((n, c, h * w))
+    np.add.at(grad_x, (images, channels, args.indices), wide(args.grad_y))
+    return rounded(grad_x.reshape(args.x_shape), args.grad_y.dtype)
 
 
 def _shares(output: Pair, size: Pair) -> Iterator[tuple[int, int, slice, slice]]:
