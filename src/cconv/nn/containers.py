@@ -10,7 +10,7 @@ import numpy as np
 from ..functional import relu_backward
 from ..functional.activation import added
 from ._errors import locate
-from .layer import Backward, Layer, pair_of
+from .layer import Backward, Layer, marked, pair_of
 
 
 class Sequential(Layer):
@@ -40,10 +40,10 @@ class Sequential(Layer):
         try:
             for layer in layers:
                 run: Any = layer.forward
-                over = ours and getattr(run, "overwrites", False)
+                over = ours and marked(run, "overwrites")
                 y, backward_layer = pair_of(layer, run(y, train, over=True) if over else run(y, train))
                 backwards.append(backward_layer)
-                ours = getattr(run, "fresh", False)
+                ours = marked(run, "fresh")
         except Exception as error:
             self._locate(error, len(backwards), np.shape(x))
             raise
