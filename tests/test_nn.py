@@ -864,3 +864,20 @@ class TestActivationsInPlace:
         with mock.patch.object(model[1], "forward", wraps=model[1].forward) as spy:
             np.testing.assert_array_equal(model.forward(x)[0], want)
         assert spy.call_args.kwargs == {}
+
+    def test_a_call_of_ones_own_has_no_marks(self):
+        class Kept(nn.Conv2d):
+            def __call__(self, x):
+                self.y = super().__call__(x)
+                return self.y
+
+        class Doubled(nn.ReLU):
+            def __call__(self, x):
+                return 2 * super().__call__(x)
+
+        first, second = Kept(2, 3, 3, rng=0), Doubled()
+        x = images(2, 2, 7, 8, dtype=np.float32)
+        y = first.forward(x)[0]
+        np.testing.assert_array_equal(nn.Sequential(first, nn.ReLU())(x), np.maximum(y, 0))
+        np.testing.assert_array_equal(first.y, y)
+        np.testing.assert_array_equal(nn.Sequential(nn.Conv2d(2, 3, 3, rng=0), second)(x), 2 * np.maximum(y, 0))

@@ -75,10 +75,12 @@ class Sequential(Layer):
         try:
             for layer in self._layers:
                 run: Any = layer.forward
-                over = ours and getattr(run, "overwrites", False)
+                # A call of one's own may keep y, or do more than `forward`: the marks say nothing of it.
+                plain = type(layer).__call__ is Layer.__call__
+                over = ours and plain and marked(run, "overwrites")
                 y = run(y, False, over=True)[0] if over else layer(y)
                 done += 1
-                ours = getattr(run, "fresh", False)
+                ours = plain and marked(run, "fresh")
         except Exception as error:
             self._locate(error, done, np.shape(x))
             raise
