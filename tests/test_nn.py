@@ -1,9 +1,11 @@
 """Layers and containers: modes, closures, gradients, errors."""
 
 import copy
+import functools
 import pickle
 import threading
 import weakref
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -1029,3 +1031,60 @@ class TestGradientsTakenOver:
         frozen = nn.Parameter(np.ones(2), trainable=False)
         frozen.add_grad(np.ones(2), fresh=True)
         assert not frozen.grad.any()
+
+
+def recorded(layer, outputs):
+    """Wrap a layer's `forward` so that its outputs are kept, as one does to look at features."""
+    forward = layer.forward
+
+    @functools.wraps(forward)
+    def recording(x, train=True):
+        y, backward = forward(x, train)
+        outputs.append(y)
+        return y, backward
+
+    layer.forward = recording
+
+
+class TestActivationsInPlace:
+    """An activation written over the output before it: never over one that somebody holds."""
+
+    @pytest.fixture
+    def model(self):
+        return nn.Sequential(nn.Conv2d(2, 3, 3, rng=0), nn.ReLU(), nn.MaxPool2d(2), nn.Tanh())
+
+    def test_a_wrapper_has_no_marks(self, model):
+        x = images(2, 2, 7, 8, dtype=np.float32)
+        alone = [model[: i + 1](x) for i in range(len(model))]
+        for predict in (False, True):
+            outputs = []
+            seen = copy.deepcopy(model)
+            for layer in seen:
+                recorded(layer, outputs)
+            _ = seen(x) if predict else seen.forward(x)[0]
+            for y, want in zip(outputs, alone, strict=True):
+                np.testing.assert_array_equal(y, want)
+
+    def test_a_mock_has_no_marks(self, model):
+        x = images(2, 2, 7, 8, dtype=np.float32)
+        want = model(x)
+        with mock.patch.object(model[1], "forward", wraps=model[1].forward) as spy:
+            np.testing.assert_array_equal(model.forward(x)[0], want)
+        assert spy.call_args.kwargs == {}
+
+    def test_a_call_of_ones_own_has_no_marks(self):
+        class Kept(nn.Conv2d):
+            def __call__(self, x):
+                self.y = super().__call__(x)
+                return self.y
+
+        class Doubled(nn.ReLU):
+            def __call__(self, x):
+                return 2 * super().__call__(x)
+
+        first, second = Kept(2, 3, 3, rng=0), Doubled()
+        x = images(2, 2, 7, 8, dtype=np.float32)
+        y = first.forward(x)[0]
+        np.testing.assert_array_equal(nn.Sequential(first, nn.ReLU())(x), np.maximum(y, 0))
+        np.testing.assert_array_equal(first.y, y)
+        np.testing.assert_array_equal(nn.Sequential(nn.Conv2d(2, 3, 3, rng=0), second)(x), 2 * np.maximum(y, 0))

@@ -12,7 +12,7 @@ from .._shapes import whole
 from ..functional import relu_backward
 from ..functional.activation import added
 from ._errors import locate
-from .layer import Backward, Layer, pair_of
+from .layer import Backward, Layer, marked, pair_of
 
 
 class Sequential(Layer):
@@ -42,10 +42,10 @@ class Sequential(Layer):
         try:
             for layer in layers:
                 run: Any = layer.forward
-                over = ours and getattr(run, "overwrites", False)
+                over = ours and marked(run, "overwrites")
                 y, backward_layer = pair_of(layer, run(y, train, over=True) if over else run(y, train))
                 backwards.append(backward_layer)
-                ours = getattr(run, "fresh", False)
+                ours = marked(run, "fresh")
         except Exception as error:
             self._locate(error, len(backwards), np.shape(x))
             raise
@@ -77,10 +77,12 @@ class Sequential(Layer):
         try:
             for layer in self._layers:
                 run: Any = layer.forward
-                over = ours and getattr(run, "overwrites", False)
+                # A call of one's own may keep y, or do more than `forward`: the marks say nothing of it.
+                plain = type(layer).__call__ is Layer.__call__
+                over = ours and plain and marked(run, "overwrites")
                 y = run(y, False, over=True)[0] if over else layer(y)
                 done += 1
-                ours = getattr(run, "fresh", False)
+                ours = plain and marked(run, "fresh")
         except Exception as error:
             self._locate(error, done, np.shape(x))
             raise

@@ -166,14 +166,23 @@ def fresh(forward: _Function) -> _Function:
 
     The mark is the function's and not the class's: a `forward` that overrides it, or wraps it, has none.
     """
-    forward.fresh = True  # type: ignore[attr-defined]
+    forward.fresh = forward  # type: ignore[attr-defined]
     return forward
 
 
 def overwrites(forward: _Function) -> _Function:
     """Mark a `forward` that takes ``over=True``: x is nobody else's, and y may take its memory."""
-    forward.overwrites = True  # type: ignore[attr-defined]
+    forward.overwrites = forward  # type: ignore[attr-defined]
     return forward
+
+
+def marked(forward: Any, mark: str) -> bool:
+    """Whether a layer's `forward` is the very function that `fresh` or `overwrites` marked.
+
+    `functools.wraps` hands a function's attributes on to its wrapper, and a mock has any attribute.
+    """
+    function = getattr(forward, mark, None)
+    return function is not None and function is getattr(forward, "__func__", None)
 
 
 def pair_of(layer: Any, result: Any) -> tuple[Any, Callable[..., Any]]:
