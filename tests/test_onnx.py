@@ -60,8 +60,10 @@ def average_pool(options, x):
     return (F.avg_pool2d(x, **window(options, x), count_include_pad=bool(options.get("count_include_pad", 0))),)
 
 
-def cross_entropy(options, x, target):
-    return F.cross_entropy(x, target, options.get("reduction", b"mean").decode()), F.log_softmax(x)
+def cross_entropy(options, x, target, weight=None):
+    reduction = options.get("reduction", b"mean").decode()
+    losses = F.cross_entropy(x, target, weight, options.get("ignore_index", -100), reduction=reduction)
+    return losses, F.log_softmax(x)
 
 
 OPERATIONS = {
