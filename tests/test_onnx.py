@@ -1,4 +1,4 @@
-"""The ONNX backend node tests, as far as the operations here go: two-dimensional, without class weights."""
+"""The ONNX backend node tests, as far as the operations here go: two-dimensional."""
 
 from __future__ import annotations
 
@@ -87,8 +87,6 @@ def supported(node, options, inputs) -> bool:
     if "kernel_shape" in options and len(options["kernel_shape"]) != 2:
         return False
     if node.op_type == "AveragePool" and "dilations" in options:
-        return False
-    if node.op_type == "SoftmaxCrossEntropyLoss" and (len(inputs) > 2 or "ignore_index" in options):
         return False
     # Padding beyond half the kernel is refused, as in PyTorch.
     return "Pool" not in node.op_type or all(
