@@ -1,4 +1,4 @@
-"""The ONNX backend node tests, as far as the operations here go: two-dimensional, without class weights."""
+"""The ONNX backend node tests, as far as the operations here go: two-dimensional."""
 
 from __future__ import annotations
 
@@ -60,8 +60,10 @@ def average_pool(options, x):
     return (F.avg_pool2d(x, **window(options, x), count_include_pad=bool(options.get("count_include_pad", 0))),)
 
 
-def cross_entropy(options, x, target):
-    return F.cross_entropy(x, target, options.get("reduction", b"mean").decode()), F.log_softmax(x)
+def cross_entropy(options, x, target, weight=None):
+    reduction = options.get("reduction", b"mean").decode()
+    losses = F.cross_entropy(x, target, weight, options.get("ignore_index", -100), reduction=reduction)
+    return losses, F.log_softmax(x)
 
 
 OPERATIONS = {
@@ -85,8 +87,6 @@ def supported(node, options, inputs) -> bool:
     if "kernel_shape" in options and len(options["kernel_shape"]) != 2:
         return False
     if node.op_type == "AveragePool" and "dilations" in options:
-        return False
-    if node.op_type == "SoftmaxCrossEntropyLoss" and (len(inputs) > 2 or "ignore_index" in options):
         return False
     # Padding beyond half the kernel is refused, as in PyTorch.
     return "Pool" not in node.op_type or all(
