@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -195,7 +196,10 @@ def test_arrays_are_made_fit_for_kernels(unfit):
     """Aligned, C-contiguous, native: whatever came in."""
     floats, labels = unfit(np.arange(12, dtype=np.float32).reshape(3, 4)), unfit(np.arange(12).reshape(3, 4))
     logits = ones(len(labels), 12, labels.shape[1])
-    cleaned = _checks.real("f", "x", floats), _arguments.cross_entropy("f", logits, labels, "mean").target
+    cleaned = (
+        _checks.real("f", "x", floats),
+        _arguments.cross_entropy("f", logits, labels, None, -100, "mean", 0.0, None).target,
+    )
     for array, raw, dtype in zip(cleaned, (floats, labels), (np.float32, np.int64), strict=True):
         np.testing.assert_array_equal(array, raw)
         assert array.dtype == dtype
@@ -548,17 +552,17 @@ def test_bad_targets(error, message, logits, target, backward):
 def test_bad_reductions_and_loss_gradients(name, target):
     forward, backward = getattr(R, name), getattr(R, f"{name}_backward")
     x = ones(4, 3)
-    shape = forward(x, target, "none").shape
+    shape = forward(x, target, reduction="none").shape
     message = f"{name}: reduction must be one of 'mean', 'sum', 'none', got 'average'"
-    refused(ValueError, message, forward, x, target, "average")
+    refused(ValueError, message, partial(forward, reduction="average"), x, target)
     message = f"{name}_backward: grad_loss must be a number for reduction='mean', got array([1., 1.])"
     refused(TypeError, message, backward, ones(2), x, target)
     message = f"{name}_backward: grad_loss must be a number for reduction='sum', got None"
-    refused(TypeError, message, backward, None, x, target, "sum")
+    refused(TypeError, message, partial(backward, reduction="sum"), None, x, target)
     message = f"{name}_backward: grad_loss has shape (2,), expected {shape} as the losses"
-    refused(ValueError, message, backward, ones(2), x, target, "none")
+    refused(ValueError, message, partial(backward, reduction="none"), ones(2), x, target)
     message = f"{name}_backward: grad_loss has dtype float32, expected float64 as the losses"
-    refused(TypeError, message, backward, ones(*shape, dtype=SINGLE), x, target, "none")
+    refused(TypeError, message, partial(backward, reduction="none"), ones(*shape, dtype=SINGLE), x, target)
     for number in (2, 2.0, np.float32(2), np.array(2.0), np.array(2)):
         np.testing.assert_array_equal(backward(number, x, target), 2 * backward(1, x, target))
 
