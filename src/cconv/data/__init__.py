@@ -1,14 +1,31 @@
 """Data sets, an IDX reader, and batches.
 
+loader.py     Loader: the batches of every epoch; sampled, augmented, prepared ahead by a thread (prefetch.py)
+samplers.py   BalancedSampler, WeightedSampler: which examples an epoch holds
+batches.py    the batches of one epoch in an order that a seed fixes
+dataset.py    Dataset: examples and labels, arrays or tuples and dicts of them (rows.py)
+datasets.py   the sets: digits, optdigits, mnist, fashion_mnist
 idx.py        read_idx: the file format of MNIST
-streams.py    plain or gzip files, read up to a bound
 store.py      where files are looked for, and how they are downloaded and checked
-datasets.py   Dataset, and the sets: digits, optdigits, mnist, fashion_mnist
-batches.py    batches in an order that a seed fixes
+streams.py    plain or gzip files, read up to a bound
 """
 
 from .batches import batches
-from .datasets import Dataset, digits, fashion_mnist, mnist, optdigits
+from .dataset import Dataset
+from .datasets import digits, fashion_mnist, mnist, optdigits
 from .idx import read_idx
+from .loader import Loader
+from .samplers import BalancedSampler, WeightedSampler
 
-__all__ = ["Dataset", "batches", "digits", "fashion_mnist", "mnist", "optdigits", "read_idx"]
+__all__ = [
+    "BalancedSampler",
+    "Dataset",
+    "Loader",
+    "WeightedSampler",
+    "batches",
+    "digits",
+    "fashion_mnist",
+    "mnist",
+    "optdigits",
+    "read_idx",
+]
