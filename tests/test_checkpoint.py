@@ -431,7 +431,6 @@ def test_twenty_runs_killed_at_random(tmp_path, threads):
     for number in range(20):
         kills = [(rng.choice(("batch", "soon")), moment) for moment in sorted(rng.sample(range(1, 21), 2))]
         kills.insert(rng.randrange(3), (rng.choice(("fsync", "replace", "unlink")), rng.randrange(1, 6)))
-        kills = [(kill, moment) for kill, moment in kills]
         folder = tmp_path / str(number)
         folder.mkdir()
         done = [run(threads, folder, *kill) for kill in kills]
@@ -457,7 +456,6 @@ def test_a_checkpoint_holds_weights_under_their_names(tmp_path):
 def test_the_newest_is_kept_and_as_many_as_told(tmp_path):
     trainer = trainer_of()
     trainer.fit((X, Y), epochs=2, batch_size=8, checkpoint=Checkpoint(tmp_path, every_batches=2, keep=2))
-    assert [path.name[-7:-12:-1][::-1] for path in Checkpoint(tmp_path).files()]
     assert [int(path.stem.split("-")[1]) for path in Checkpoint(tmp_path).files()] == [14, 13]
     assert sorted(os.listdir(tmp_path)) == ["checkpoint-000000013.safetensors", "checkpoint-000000014.safetensors"]
 
@@ -518,7 +516,9 @@ def test_damaged_checkpoints_change_nothing(tmp_path):
     texts = [json.dumps(plain | change) for change in changes] + ["[]", "{}", "nonsense", "[" * 100000]
     for text in texts:
         changed = json.dumps(header | {"__metadata__": {"cconv.training": text}}).encode()
-        path = damaged(tmp_path / "changed.safetensors", len(changed).to_bytes(8, "little") + changed + content[8 + length :])
+        path = damaged(
+            tmp_path / "changed.safetensors", len(changed).to_bytes(8, "little") + changed + content[8 + length :]
+        )
         with pytest.raises(cconv.FormatError, match=r"changed\.safetensors"):
             other.load_checkpoint(path)
         assert bits(other) == before, text[:80]
@@ -577,7 +577,7 @@ def test_bad_arguments(tmp_path):
 def test_other_data_in_the_middle_of_an_epoch(tmp_path):
     with pytest.raises(Stop):
         fit(trainer_of([StopAt(5)]), tmp_path)
-    with pytest.raises(ValueError, match="an epoch in progress cannot go on with other data: .*batch_size was 8, is 4"):
+    with pytest.raises(ValueError, match=r"in progress cannot go on with other data: .*batch_size was 8, is 4"):
         fit(trainer_of(), tmp_path, resume=True, batch_size=4)
     trainer = trainer_of([StopAt(5)])
     with pytest.raises(Stop):

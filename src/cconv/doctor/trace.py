@@ -63,8 +63,8 @@ def first_not_finite(model: Any, loss: Any, x: Any, y: Any, **options: Any) -> N
         return NotFinite("", type(model).__name__, "input", *finding)
     for path, layer in layers:
         for name, value in vars(layer).items():
-            if isinstance(value, Parameter) and (found := _value(value.value)):
-                return NotFinite(path, type(layer).__name__, name, found, None)
+            if isinstance(value, Parameter) and (bad := _value(value.value)):
+                return NotFinite(path, type(layer).__name__, name, bad, None)
     found: list[NotFinite] = []
     with np.errstate(all="ignore"), _Watched(layers, found):
         logits, backward = pair_of(model, model.forward(x))
@@ -114,8 +114,8 @@ class _Watched:
             def watched_backward(grad_y: Any, need_x: bool = True) -> Any:
                 grad_x = backward(grad_y, need_x=need_x)
                 for name, value in vars(layer).items():
-                    if isinstance(value, Parameter) and not self._found and (found := _value(value.grad)):
-                        self._found.append(NotFinite(path, kind, f"gradient of the {name}", found, None))
+                    if isinstance(value, Parameter) and not self._found and (bad := _value(value.grad)):
+                        self._found.append(NotFinite(path, kind, f"gradient of the {name}", bad, None))
                 if grad_x is not None:
                     note("gradient of the input", grad_x)
                 return grad_x

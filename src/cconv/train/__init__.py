@@ -1,10 +1,12 @@
 """Training loops.
 
-trainer.py     Trainer: epochs, validation, callbacks
+trainer.py     Trainer: fit, evaluate, predict
+fit.py         the epochs of one call of fit
 step.py        one update of the weights, or none
 sources.py     what is trained on, as batches of a numbered epoch
 state.py       all that a continued run needs
 checkpoint.py  the folder that it is kept in
+resume.py      where a call of fit begins
 interrupt.py   Ctrl-C
 metrics.py     accuracy, and running means of metrics
 history.py     History: what fit returns

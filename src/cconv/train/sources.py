@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..data import Dataset, Loader
+from ..data.dataset import parts_of
 from ..data.rows import as_arrays, leaves, same_length
 
 Batch = tuple[Any, ...]  # (x, y) or (x, y, sample_weight)
@@ -58,10 +58,13 @@ class Batches:
                 f"{self._where} is an iterator, used up after one epoch: give an object whose __iter__ starts anew"
             )
         self._used = True
-        with contextlib.closing(iterator) if hasattr(iterator, "close") else contextlib.nullcontext():
+        try:
             for number, batch in enumerate(iterator):
                 if number >= start:
                     yield self._checked(batch)
+        finally:
+            if hasattr(iterator, "close"):
+                iterator.close()
 
     def _checked(self, batch: Any) -> Batch:
         if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
@@ -78,9 +81,14 @@ class Batches:
 def source(where: str, name: str, data: Any, batch_size: int, **options: Any) -> Source:
     """`data` as a Source: arrays in batches of `batch_size`, made by a Loader with `options`."""
     if isinstance(data, Loader):
-        return _filled(where, name, data)
-    if isinstance(data, Dataset) or (isinstance(data, (tuple, list)) and len(data) in (2, 3)):
-        return _filled(where, name, Loader(data, batch_size, **options))
+        if not len(data):
+            raise ValueError(f"{where}: {name} gives no batch: {data!r}")
+        return data
+    if isinstance(data, (Dataset, tuple, list)):
+        parts = parts_of(f"{where}: {name}", "data", data)
+        if not size_of(parts[0]):
+            raise ValueError(f"{where}: {name} is empty")
+        return Loader(parts, batch_size, **options)
     if isinstance(data, np.ndarray) or not isinstance(data, Iterable):
         hint = ": give the pair, fit((x, y))" if isinstance(data, np.ndarray) and name == "train" else ""
         raise TypeError(
@@ -90,12 +98,6 @@ def source(where: str, name: str, data: Any, batch_size: int, **options: Any) ->
     if options.get("augment") is not None:
         raise TypeError(f"{where}: augment goes with arrays, and {name} gives batches: apply it there")
     return Batches(where, name, data)
-
-
-def _filled(where: str, name: str, loader: Loader) -> Loader:
-    if not loader.examples:
-        raise ValueError(f"{where}: {name} is empty")
-    return loader
 
 
 def size_of(batch: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,24 @@ Arrays = dict[str, np.ndarray]
 Plain = dict[str, Any]
 
 
+@dataclasses.dataclass
+class Position:
+    """Where a run is, beside the epochs and batches that the trainer counts."""
+
+    call: int = 0  # number of the call of `fit`, from 1
+    call_epoch: int = 0  # epochs that were done when it began
+    data: Plain | None = None  # fingerprint of what it trains on
+    # Of the epoch in progress.
+    batch: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    means: Means | None = None
+
+    def forget_epoch(self) -> None:
+        """No epoch is in progress."""
+        self.batch, self.images, self.seconds, self.means = 0, 0, 0.0, None
+
+
 def capture(trainer: Trainer) -> tuple[Arrays, Plain]:
     """Copies of all that the next batch depends on."""
     arrays: Arrays = {}
@@ -40,12 +59,12 @@ def capture(trainer: Trainer) -> tuple[Arrays, Plain]:
         "stop": trainer.stop,
         "seed": trainer.seed,
         "history": list(trainer.history),
-        "call": trainer._call,
-        "call_epoch": trainer._call_epoch,
-        "data": trainer._data,
-        "batch": trainer._batch,
-        "images": trainer._images,
-        "seconds": trainer._seconds,
+        "call": trainer._at.call,
+        "call_epoch": trainer._at.call_epoch,
+        "data": trainer._at.data,
+        "batch": trainer._at.batch,
+        "images": trainer._at.images,
+        "seconds": trainer._at.seconds,
         "default_generator": _random.default_state(),
     }
     return arrays, plain
@@ -96,9 +115,9 @@ def _apply(trainer: Trainer, arrays: Mapping[str, np.ndarray], plain: Plain) -> 
     _random.set_default_state(plain["default_generator"])
     trainer.epoch, trainer.steps, trainer.stop = counts["epoch"], counts["steps"], stop
     trainer.seed = counts["seed"]
-    trainer._call, trainer._call_epoch, trainer._data = counts["call"], counts["call_epoch"], data
-    trainer._batch, trainer._images, trainer._seconds = counts["batch"], counts["images"], seconds
-    trainer._means = means
+    trainer._at = Position(
+        counts["call"], counts["call_epoch"], data, counts["batch"], counts["images"], seconds, means
+    )
     # The same object: whoever holds it sees the epochs that come.
     trainer.history[:] = history
 
@@ -117,8 +136,8 @@ def _parts(trainer: Trainer) -> Iterator[tuple[str, Any]]:
             kind = type(callback).__name__
             yield f"callbacks.{kind}.{seen[kind]}", callback
             seen[kind] += 1
-    if trainer._means is not None:
-        yield "means", trainer._means
+    if trainer._at.means is not None:
+        yield "means", trainer._at.means
 
 
 def _kinds(trainer: Trainer) -> dict[str, str]:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-import sys
-import time
-import warnings
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +13,17 @@ from .._checks import choice, number
 from .._random import fresh_seed, generator
 from .._shapes import whole
 from ..data import Dataset
-from ..optim import EMA, ReduceLROnPlateau
+from ..optim import EMA
 from .checkpoint import Checkpoint, Saved, write
+from .fit import Fit
 from .history import History
 from .interrupt import Interrupts
 from .metrics import Means, named_metrics
-from .progress import Silent, progress
-from .sources import Source, size_of, source
-from .step import NotFinite, Step, scalar
+from .progress import progress
+from .resume import begin_call, check_data
+from .sources import Source, source
+from .state import Position
+from .step import scalar
 
 _HOOKS = ("on_fit_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end", "on_fit_end")
 
@@ -134,13 +132,8 @@ class Trainer:
         self.seed = fresh_seed() if seed is None else seed
         self._seed_given = seed is not None
         generator(self.seed)
-        # The epoch in progress: batches done, their means, images and seconds; and what data it is of.
-        self._batch = self._images = 0
-        self._seconds = 0.0
-        self._means: Means | None = None
-        self._data: dict[str, Any] | None = None
-        # Calls of `fit` that are over; and of the one that is not its number and its first epoch.
-        self._calls = self._call = self._call_epoch = 0
+        self._at = Position()
+        self._calls = 0  # of `fit` that are over
         self._written: set[str] = set()  # folders of checkpoints that are this trainer's
 
     def fit(
@@ -197,180 +190,24 @@ class Trainer:
         hooks = {name: self._hooks(name) for name in _HOOKS}
         saver = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
         self.stop = False
-        if not self._begin_call(where, saver, resume):
+        if not begin_call(self, where, saver, resume):
             return self.history
         source_ = source(where, "train", train, batch_size, augment=augment, seed=self.seed)
+        # Prediction keeps nothing for gradients: it takes larger batches at no more memory.
         held_out = None if validation is None else self._held_out(where, "validation", validation, max(batch_size, 128))
-        self._check_position(where, source_, resume=bool(resume))
-        last = self._call_epoch + epochs
+        check_data(self, where, source_, resume=bool(resume))
+        last = self._at.call_epoch + epochs
         for hook in hooks["on_fit_begin"]:
             hook(self)
-        try:
-            with (
-                Interrupts() as interrupts,
-                contextlib.closing(progress(self.progress, self.epoch, last, source_.examples or 0)) as shown,
-            ):
-                step = Step(self.model, self.loss, self.optimizer, self.clip_norm, self.stop_on_nan, interrupts)
-                while self.epoch < last and not self.stop:
-                    self._run_epoch(step, source_, held_out, saver, hooks, shown, interrupts)
-        except KeyboardInterrupt:
-            self._interrupted(saver)
-            raise
-        self._calls = self._call
+        with (
+            Interrupts() as interrupts,
+            contextlib.closing(progress(self.progress, self.epoch, last, source_.examples or 0)) as shown,
+        ):
+            Fit(self, source_, held_out, saver, hooks, shown, interrupts).run(last)
+        self._calls = self._at.call
         for hook in hooks["on_fit_end"]:
             hook(self)
         return self.history
-
-    def _interrupted(self, saver: Checkpoint | None) -> None:
-        kept = "" if saver is None else f"; checkpoint: {saver.write(self)}"
-        if self.progress and sys.stdout is not None:
-            print(f"interrupted in epoch {self.epoch + 1}, after {self._batch} batches{kept}", flush=True)
-
-    def _run_epoch(
-        self,
-        step: Step,
-        train: Source,
-        held_out: Source | None,
-        saver: Checkpoint | None,
-        hooks: dict[str, list[Callable]],
-        shown: Silent,
-        interrupts: Interrupts,
-    ) -> None:
-        started = time.perf_counter()
-        shown.start_epoch(self.epoch + 1)
-        if not self._batch:
-            for hook in hooks["on_epoch_begin"]:
-                hook(self, self.epoch + 1)
-        figures = self._train(step, train, saver, hooks["on_batch_end"], shown, interrupts)
-        record: dict[str, Any] = {"epoch": self.epoch + 1, **figures}
-        if held_out is not None:
-            held = self._evaluate(held_out)
-            record |= {f"val_{name}": value for name, value in held.items()}
-        record["seconds"] = time.perf_counter() - started
-        record["lr"] = self.optimizer.lr
-        interrupts.hold()
-        try:
-            self._end_epoch(record)
-        finally:
-            interrupts.release()
-        shown.end_epoch(record)
-        for hook in hooks["on_epoch_end"]:
-            hook(self, record)
-        if saver is not None:
-            saver.write(self)
-
-    def _train(
-        self,
-        step: Step,
-        train: Source,
-        saver: Checkpoint | None,
-        hooks: list[Callable],
-        shown: Silent,
-        interrupts: Interrupts,
-    ) -> dict[str, float]:
-        """The batches of this epoch that are not done yet."""
-        self._means = means = self._means or Means(self._metrics)
-        several = self.accumulate > 1
-        with contextlib.closing(train.batches(self.epoch, self._batch)) as batches:  # type: ignore[type-var]
-            while not self.stop:
-                begun = time.perf_counter()
-                try:
-                    done = step(itertools.islice(batches, self.accumulate), several)
-                    if not done:
-                        break
-                    for each in done:
-                        means.add(each.loss, each.logits, each.batch[1])
-                    size = sum(each.size for each in done)
-                    self._batch += len(done)
-                    self.steps += len(done)
-                    self._images += size
-                    if self.ema is not None:
-                        self.ema.update()
-                    if self.schedule is not None and self.schedule_interval == "step":
-                        self.schedule.step()
-                    self._seconds += time.perf_counter() - begun
-                except NotFinite as error:
-                    raise self._not_finite(error, len(train)) from None
-                finally:
-                    interrupts.release()
-                shown.batch(size, means)
-                loss = sum(each.loss * each.size for each in done) / max(size, 1) if several else done[0].loss
-                for hook in hooks:
-                    hook(self, self._batch, loss)
-                if saver is not None and not self.stop and saver.due(len(done)):
-                    saver.write(self)
-                del done, each  # or they would be held while the next batch is in work
-        return means.result() | {"images_per_second": self._images / max(self._seconds, 1e-9)}
-
-    def _end_epoch(self, record: dict[str, Any]) -> None:
-        self.epoch += 1
-        self.history.append(record)
-        self._forget_epoch()
-        if isinstance(self.schedule, ReduceLROnPlateau):
-            name = self.schedule.monitor or ("val_loss" if "val_loss" in record else "loss")
-            if name not in record:
-                raise ValueError(f"Trainer.fit: the schedule's monitor must be of {', '.join(record)}, got {name!r}")
-            self.schedule.step(record[name])
-        elif self.schedule is not None and self.schedule_interval == "epoch":
-            self.schedule.step()
-
-    def _forget_epoch(self) -> None:
-        self._batch = self._images = 0
-        self._seconds = 0.0
-        self._means = None
-
-    def _begin_call(self, where: str, saver: Checkpoint | None, resume: Any) -> bool:
-        """Count the call, and go to where it was stopped; False where it was over, and a later one was stopped."""
-        call = self._calls + 1
-        saved = self._saved(where, saver, resume)
-        if saver is not None:
-            saver.prepare()
-            folder = os.path.realpath(saver.folder)
-            if saved is None and folder not in self._written and saver.files():
-                raise ValueError(
-                    f"{where}: {saver.folder} holds checkpoints of an earlier run: give resume=True to go on with it, "
-                    "or another folder"
-                )
-        # A checkpoint of an earlier call holds less than there is now.
-        if saved is not None and saved.plain.get("call", call) >= call:
-            if self._seed_given and saved.plain.get("seed") != self.seed:
-                raise ValueError(f"{where}: seed was {saved.plain.get('seed')} in {saved.path}, is {self.seed}")
-            saved.restore(self)
-            if self._call > call:
-                self._calls = call
-                return False
-        else:
-            self._call, self._call_epoch = call, self.epoch
-        if saver is not None:
-            self._written.add(folder)
-        return True
-
-    def _saved(self, where: str, saver: Checkpoint | None, resume: Any) -> Saved | None:
-        if resume is None or resume is False:
-            return None
-        if resume is True:
-            if saver is None:
-                raise ValueError(f"{where}: resume=True needs checkpoint, the folder to go on from")
-            return saver.newest()
-        path = Path(os.fsdecode(resume))
-        if not path.is_dir():
-            return Saved.read(path)
-        saved = Checkpoint(path).newest()
-        if saved is None:
-            raise FileNotFoundError(f"{where}: there is no checkpoint in {path}")
-        return saved
-
-    def _check_position(self, where: str, train: Source, resume: bool) -> None:
-        """An epoch in progress goes on with the data that it began with, or not at all."""
-        data = train.fingerprint()
-        if self._batch and data != self._data:
-            names = [name for name in data | (self._data or {}) if data.get(name) != (self._data or {}).get(name)]
-            before = ", ".join(f"{name} was {(self._data or {}).get(name)}, is {data.get(name)}" for name in names)
-            if resume:
-                raise ValueError(f"{where}: an epoch in progress cannot go on with other data: {before}")
-            warnings.warn(f"{where}: the epoch in progress begins anew: {before}", stacklevel=3)
-            self._forget_epoch()
-        self._data = data
 
     def save_checkpoint(self, path: str | os.PathLike) -> None:
         """Write all that a continued training needs to a file, as `fit` does; from a callback, too.
@@ -424,8 +261,7 @@ class Trainer:
         return outputs
 
     def _held_out(self, where: str, name: str, data: Any, batch_size: int) -> Source:
-        # Prediction keeps nothing for gradients: it takes larger batches at no more memory.
-        return source(where, name, data, batch_size, shuffle=False)
+        return source(where, name, data, batch_size, shuffle=False, seed=self.seed)
 
     def _evaluate(self, data: Source) -> dict[str, float]:
         means = Means(self._metrics)
@@ -453,15 +289,6 @@ class Trainer:
             if hook is not None:
                 hooks.append(hook)
         return hooks
-
-    def _not_finite(self, error: NotFinite, batches: int) -> FloatingPointError:
-        found = "the loss" if not np.isfinite(error.loss) else "a gradient"
-        value = error.loss if not np.isfinite(error.loss) else "not finite"
-        of = f" of {batches}" if batches else ""
-        return FloatingPointError(
-            f"Trainer.fit: {found} is {value} in epoch {self.epoch + 1}, batch {self._batch + 1}{of}: {error.advice}; "
-            "stop_on_nan=False goes on"
-        )
 
 
 def _check_has(name: str, value: Any, *methods: str) -> None:
