@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,28 +9,15 @@ import numpy as np
 from .. import _arguments, _dispatch
 from .._kernels.arrays import all_finite
 from .._kernels.memory import empty
-from .._scratch import scratch
 from .._threads import threads_for
 from . import _conv_plan as plans
 from . import _depthwise, _pointwise, _winograd
-from ._calls import keep, recall, signature
+from ._calls import Kernel, keep, recall, signature
 
 _machines: dict[tuple[str, np.dtype], plans.Machine] = {}
 
 
-_Run = Any  # a _Kernel or a function: to mypy a named tuple is none, whatever its __call__
-
-
-class _Kernel(NamedTuple):
-    """A kernel with all that it needs beside the arrays."""
-
-    run: Callable[..., None]
-    tables: tuple
-    room: int  # numbers of scratch
-    options: tuple
-
-    def __call__(self, *arrays) -> None:
-        self.run(*arrays, *self.tables, scratch(self.room, arrays[0].dtype), *self.options)
+_Run = Any  # a Kernel or a function: to mypy a named tuple is none, whatever its __call__
 
 
 class _TowardsOutput(NamedTuple):
@@ -232,10 +218,9 @@ def _forward(shape: plans.Shape, x) -> _Run:
     """To run on (y, x, weight, bias)."""
     machine = _machine(x.dtype)
     if plans.by_depth(shape).forward:
-        depth = _depthwise.forward(shape)
-        return lambda y, x, weight, bias: _depthwise.correlate(depth, shape.multiply_adds, x, weight, bias, y)
+        return _depthwise.correlate(_depthwise.forward(shape), shape.multiply_adds, len(x))
     if plans.by_product(shape, machine, "forward"):
-        return lambda y, x, weight, bias: _pointwise.correlate(shape, machine, False, x, weight, bias, y)
+        return _pointwise.correlate(shape, machine, False, len(x))
     return _correlate(plans.forward(shape, machine), shape, x)
 
 
@@ -244,15 +229,12 @@ def _input_gradient(shape: plans.Shape, x, exact: bool = False) -> tuple[_Run, b
     machine = _machine(x.dtype)
     if plans.by_depth(shape).input and not exact:
         depth = _depthwise.input_gradient(shape)
-
-        def by_depth(grad_x, grad_y, weight, bias=None) -> None:
-            _depthwise.correlate(depth, shape.multiply_adds, grad_y, weight, bias, grad_x)
-
-        return _then_bias(by_depth) if depth.sizes.spreading else by_depth, True
+        run = _depthwise.correlate(depth, shape.multiply_adds, len(x))
+        if depth.sizes.spreading:
+            run = _then_bias(run._replace(tables=(None, *run.tables)))
+        return run, True
     if plans.by_product(shape, machine, "input"):
-        return lambda grad_x, grad_y, weight, bias: _pointwise.correlate(
-            shape, machine, True, grad_y, weight, bias, grad_x
-        ), False  # fmt: skip
+        return _pointwise.correlate(shape, machine, True, len(x)), False
     if plans.by_taps(shape):
         return _then_bias(_by_taps(shape, x)), False
     plan = plans.input_gradient(shape, machine, exact)
@@ -264,7 +246,7 @@ def _by_taps(shape: plans.Shape, x) -> _Run:
     taps = plans.taps_gradient(shape)
     splits = min(taps.channels, -(-3 * threads // max(1, len(x) * shape.groups))) if threads > 1 else 1
     options = taps.per_thread, splits, threads
-    return _Kernel(_dispatch.conv2d.input_by_taps, (taps.fields,), threads * taps.per_thread, options)
+    return Kernel(_dispatch.conv2d.input_by_taps, (taps.fields,), threads * taps.per_thread, options)
 
 
 def _then_bias(run: _Run) -> _Run:
@@ -279,22 +261,22 @@ def _then_bias(run: _Run) -> _Run:
     return run_and_add
 
 
-def _correlate(plan: plans.Correlation, shape: plans.Shape, x) -> _Kernel:
+def _correlate(plan: plans.Correlation, shape: plans.Shape, x) -> Kernel:
     threads = threads_for(len(x) * shape.multiply_adds)
     chunk, row_blocks, splits = plans.tasks(plan, len(x), threads, x.itemsize)
     per_thread = -(-(chunk * plan.geometry.buffer + plan.sums) // 16) * 16
     tables = plan.offsets, plan.places, plan.sources, plan.fields, plan.panels, plan.phases
     options = per_thread, plan.along_channels, chunk, row_blocks, splits, plan.pass_rows, threads
-    return _Kernel(_dispatch.conv2d.correlate, tables, plan.packed + threads * per_thread, options)
+    return Kernel(_dispatch.conv2d.correlate, tables, plan.packed + threads * per_thread, options)
 
 
 def _weight_gradient(shape: plans.Shape, x) -> _Run:
     """To run on (grad_weight, grad_y, x)."""
     machine = _machine(x.dtype)
     if plans.by_depth(shape).weight:
-        return lambda grad_weight, grad_y, x: _depthwise.write_weight_gradient(shape, grad_y, x, grad_weight)
+        return _depthwise.weight_gradient(shape, len(x), x.itemsize)
     if plans.by_product(shape, machine, "weight"):
-        return lambda grad_weight, grad_y, x: _pointwise.write_weight_gradient(shape, machine, grad_y, x, grad_weight)
+        return _pointwise.weight(shape, machine, len(x))
     chunks = plans.chunks(shape, len(x))
     threads = threads_for(len(x) * shape.multiply_adds)
     if plans.by_outer(shape):
@@ -302,9 +284,9 @@ def _weight_gradient(shape: plans.Shape, x) -> _Run:
         splits = max(1, min(plan.blocks, -(-2 * threads // (chunks * shape.groups)))) if threads > 1 else 1
         tables: tuple = plan.run_offsets, plan.positions, plan.fields
         room = chunks * plan.sums + threads * plan.per_thread
-        return _Kernel(_dispatch.conv2d.weight_by_outer, tables, room, (plan.per_thread, chunks, splits, threads))
+        return Kernel(_dispatch.conv2d.weight_by_outer, tables, room, (plan.per_thread, chunks, splits, threads))
     dots = plans.dot_gradient(shape)
     sums = chunks * shape.filters * shape.group_channels * shape.kernel[0] * shape.kernel[1]
     tables = dots.offsets, dots.fields, dots.phases, dots.pass_rows
     room = -(-sums // 16) * 16 + threads * dots.per_thread
-    return _Kernel(_dispatch.conv2d.weight_by_dot, tables, room, (dots.per_thread, chunks, threads))
+    return Kernel(_dispatch.conv2d.weight_by_dot, tables, room, (dots.per_thread, chunks, threads))
