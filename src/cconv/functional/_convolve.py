@@ -60,7 +60,7 @@ def towards_weight(algorithm, shape: plans.Shape, x) -> TowardsWeight:
 
 def write_y(call: TowardsOutput, y, x, weight, bias) -> None:
     if call.winograd:
-        for n in _winograd.correlate(call.shape, False, x, weight, bias, y):
+        for n in _winograd.correlate(call.shape, machine_of(x.dtype), False, x, weight, bias, y):
             _forward(call.shape, x[n : n + 1])(y[n : n + 1], x[n : n + 1], weight, bias)
     elif y.size:
         call.direct(y, x, weight, bias)
@@ -69,7 +69,7 @@ def write_y(call: TowardsOutput, y, x, weight, bias) -> None:
 def write_grad_x(call: TowardsInput, grad_x, grad_y, weight, bias) -> None:
     """The gradient to the input; plus `bias`, where it is the output of a transposed convolution."""
     if call.winograd:
-        for n in _winograd.correlate(call.shape, True, grad_y, weight, bias, grad_x):
+        for n in _winograd.correlate(call.shape, machine_of(grad_y.dtype), True, grad_y, weight, bias, grad_x):
             run, _ = _input_gradient(call.shape, grad_x[n : n + 1], exact=True)
             run(grad_x[n : n + 1], grad_y[n : n + 1], weight, bias)
     elif grad_x.size:
@@ -82,7 +82,9 @@ def write_grad_x(call: TowardsInput, grad_x, grad_y, weight, bias) -> None:
 def write_grad_weight(call: TowardsWeight, grad_weight, grad_y, x) -> None:
     if not len(x):
         grad_weight.fill(0)
-    elif not (call.winograd and _winograd.write_weight_gradient(call.shape, grad_y, x, grad_weight)):
+    elif not call.winograd or not _winograd.write_weight_gradient(
+        call.shape, machine_of(x.dtype), grad_y, x, grad_weight
+    ):
         call.direct(grad_weight, grad_y, x)
 
 
