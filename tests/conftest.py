@@ -12,7 +12,7 @@ from cconv.functional import _calls
 
 SUBJECTS = (
     *("activation", "conv", "conv_transpose", "dropout", "linear", "loss", "norm", "pad", "pool"),
-    *("_depthwise", "_pointwise", "_winograd"),
+    *("_calls", "_winograd"),
 )
 
 

@@ -85,7 +85,7 @@ def test_refusals_after_a_good_call(rng):
             F.conv2d(x, weight, bias[:3])
         with pytest.raises(ValueError, match="grad_y has shape"):
             F.conv2d_backward(y[:, :, :3], x, weight)
-        with pytest.raises(ValueError, match="needs must be three"):
+        with pytest.raises(TypeError, match="needs must be three"):
             F.conv2d_backward(y, x, weight, needs=(True, True))
         with pytest.raises(TypeError, match="uint8"):
             F.conv2d(x.astype(np.uint8), weight, bias)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
 
 import numpy as np
@@ -14,11 +13,11 @@ from cconv import functional as F
 from cconv import reference as R
 from cconv._shapes import padding_pairs, pair, window_output
 from cconv.functional import _conv_plan as plans
+from cconv.functional import _convolve as convolve
 from cconv.functional import _depthwise as depthwise
 from cconv.functional import _pointwise
 
 pytestmark = pytest.mark.usefixtures("poison")
-conv = importlib.import_module("cconv.functional.conv")
 
 RESULTS = ("y", "grad_x", "grad_weight", "grad_bias")
 
@@ -236,8 +235,9 @@ def paths(name: str, images: int, n_threads: int):
     x, weight, _, grad_y, _ = drawn(name)
     stride, dilation = (pair("", "", options.get(o, 1)) for o in ("stride", "dilation"))
     padding = padding_pairs("", options.get("padding", 0), weight_shape[2:], stride, dilation)
-    shape = conv._shape(x.shape, weight.shape, stride, padding, dilation, options.get("groups", 1), grad_y.shape[2:])
-    machine, by_depth = conv._machine(np.dtype(np.float32)), plans.by_depth(shape)
+    groups = options.get("groups", 1)
+    shape = convolve.shape_of(x.shape, weight.shape, stride, padding, dilation, groups, grad_y.shape[2:])
+    machine, by_depth = convolve.machine_of(np.dtype(np.float32)), plans.by_depth(shape)
     for direction, plan in (("forward", plans.forward), ("input", plans.input_gradient)):
         if getattr(by_depth, direction):
             yield from depthwise_paths(direction, shape, max(images, 1), n_threads)

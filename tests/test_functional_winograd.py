@@ -15,6 +15,7 @@ from cconv import reference as R
 from cconv._shapes import padding_pairs
 from cconv.functional import _conv_plan as plans
 from cconv.functional import _winograd
+from cconv.functional._convolve import machine_of
 
 pytestmark = pytest.mark.usefixtures("poison")
 
@@ -165,19 +166,19 @@ def test_forward_does_not_look_at_the_batch():
 
 
 def test_the_cases_reach_every_path(isa):
-    reached = set()
+    reached, machine = set(), machine_of(np.dtype("f4"))
     for x, weight, options in CASES.values():
         padding = padding_pairs("", options.get("padding", 0), (3, 3), (1, 1), (1, 1))
         output = tuple(n + sum(p) - 2 for n, p in zip(x[2:], padding, strict=True))
         layer = plans.Shape(x[1], *x[2:], weight[0], (3, 3), (1, 1), padding, (1, 1), options.get("groups", 1), output)
         for threads in (1, 2, 3):
             for turned in (False, True):
-                plan = _winograd.correlation(layer, turned, _winograd._lanes(np.dtype("f4")), 4, x[0], threads)
+                plan = _winograd.correlation(layer, machine, turned, 4, x[0], threads)
                 g = _winograd.Geometry(*plan.fields)
                 reached |= {f"packed first: {plan.pack_first}", f"splits: {plan.splits > 1}", f"pieces: {g.pieces > 1}"}
                 reached.add(f"several slabs, packed first: {plan.pack_first}" if g.channels > g.slab else "one slab")
                 reached.add("a block of several strips" if g.room > g.widest else "a block of one strip")
-        plan = _winograd.weight_gradient(layer, _winograd._lanes(np.dtype("f4")), 4, x[0])
+        plan = _winograd.weight_gradient(layer, machine, 4, x[0])
         g = _winograd.Geometry(*plan.fields)
         if plan.chunks:
             reached.add(f"weight in chunks, several blocks each: {g.blocks > plan.chunks}")

@@ -280,7 +280,7 @@ def test_bad_convolution_gradients():
     message = "conv2d_backward: grad_y has shape (1, 16, 3, 4), the output has (1, 16, 4, 4): they must be equal"
     refused(ValueError, message, R.conv2d_backward, ones(1, 16, 3, 4), X, WEIGHT)
     message = "conv2d_backward: needs must be three booleans (x, weight, bias), got (True, False)"
-    refused(ValueError, message, R.conv2d_backward, ones(1, 16, 4, 4), X, WEIGHT, needs=(True, False))
+    refused(TypeError, message, R.conv2d_backward, ones(1, 16, 4, 4), X, WEIGHT, needs=(True, False))
     message = "conv2d_backward: x has 3 channels, weight (16, 4, 5, 5) with groups=1 expects 4"
     refused(ValueError, message, R.conv2d_backward, ones(1, 16, 4, 4), X, ones(16, 4, 5, 5))
 

@@ -198,7 +198,7 @@ BAD = [
         lambda M: M.conv_transpose2d_backward(f64(4, 8, 12, 13), X, TW),
     ),
     (
-        ValueError,
+        TypeError,
         "needs must be three booleans",
         lambda M: M.conv_transpose2d_backward(f32(4, 8, 12, 13), X, TW, needs=True),
     ),
@@ -448,7 +448,7 @@ BAD = [
         lambda M: M.batch_norm_backward(f32(4, 3), X, f32(3), f32(3)),
     ),
     (
-        ValueError,
+        TypeError,
         "needs must be three booleans",
         lambda M: M.batch_norm_backward(X, X, f32(3), f32(3), needs=False),
     ),
@@ -484,11 +484,13 @@ BAD = [
     (ValueError, "weight has shape (8,), expected normalized_shape=(9,)", lambda M: M.layer_norm(X, 9, f32(8))),
     (TypeError, "arrays must share one dtype", lambda M: M.layer_norm(X, 9, f64(9))),
     (TypeError, "got grad_y float64, x float32", lambda M: M.layer_norm_backward(f64(4, 9), f32(4, 9), 9)),
-    (ValueError, "needs must be three booleans", lambda M: M.layer_norm_backward(X, X, 9, needs=(1, 2))),
+    (TypeError, "needs must be three booleans", lambda M: M.layer_norm_backward(X, X, 9, needs=(1, 2))),
     # options
-    (ValueError, "needs must be three booleans", lambda M: M.conv2d_backward(f32(4, 16, 4, 5), X, W, needs=True)),
+    (TypeError, "needs must be three booleans", lambda M: M.conv2d_backward(f32(4, 16, 4, 5), X, W, needs=True)),
+    (TypeError, "needs must be three booleans", lambda M: M.conv2d_backward(f32(4, 16, 4, 5), X, W, needs="abc")),
+    (TypeError, "got (1, True, True)", lambda M: M.conv2d_backward(f32(4, 16, 4, 5), X, W, needs=(1, True, True))),
     (
-        ValueError,
+        TypeError,
         "needs must be three booleans",
         lambda M: M.linear_backward(f32(4, 3), f32(4, 5), f32(3, 5), needs=(True, False)),
     ),

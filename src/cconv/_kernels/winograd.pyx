@@ -76,6 +76,14 @@ cdef Strip strip_at(const Geometry* g, Py_ssize_t index) noexcept nogil:
     return s
 
 
+cdef Py_ssize_t tiles_in(const Geometry* g, Py_ssize_t s0, Py_ssize_t s1) noexcept nogil:
+    """Tiles of strips s0 to s1 - 1."""
+    cdef Py_ssize_t tiles = 0, s
+    for s in range(s0, s1):
+        tiles += strip_at(g, s).tiles
+    return tiles
+
+
 cdef Py_ssize_t padded(const real* kind, Py_ssize_t count) noexcept nogil:
     """`count` numbers in whole registers."""
     return (count + lanes(kind) - 1) // lanes(kind) * lanes(kind)
@@ -345,11 +353,8 @@ cdef void load_gradient(real* z, const real* grad_y, const Geometry* g, Py_ssize
 cdef void load_tiles(real* v, real* z, const real* grad_y, const real* x, const Geometry* g, Py_ssize_t group, Py_ssize_t s0, Py_ssize_t strip,
                      Py_ssize_t c, real* lines) noexcept nogil:
     """One register of channels of one strip of a block that starts at s0: first those of x, then those of grad_y."""
-    cdef Py_ssize_t L = lanes(v), Cp = padded(v, g.channels), first = 0, i, k, m0
-    cdef Strip s
-    for i in range(s0, strip):
-        first += strip_at(g, i).tiles
-    s = strip_at(g, strip)
+    cdef Py_ssize_t L = lanes(v), Cp = padded(v, g.channels), first = tiles_in(g, s0, strip), k, m0
+    cdef Strip s = strip_at(g, strip)
     if c < Cp:
         load_data(v + c * g.room + first * L, Cp * g.room, x, g, group, s, c, lines)
     else:
@@ -415,9 +420,7 @@ cdef void weight_task(real* u, const real* grad_y, const real* x, const Geometry
     for block in range(first, g.blocks * (chunk + 1) // chunks):
         s0 = strips * block // g.blocks
         s1 = strips * (block + 1) // g.blocks
-        tiles = 0
-        for i in range(s0, s1):
-            tiles += strip_at(g, i).tiles
+        tiles = tiles_in(g, s0, s1)
         for i in range((s1 - s0) * registers):
             load_tiles(v, z, grad_y, x, g, group, s0, s0 + i // registers, i % registers * L, lines)
         for i in range(POINTS * panels):
@@ -440,7 +443,7 @@ cdef void run_weight(real* grad_weight, const real* grad_y, const real* x, const
                      Py_ssize_t images, int threads) noexcept nogil:
     cdef Py_ssize_t L = lanes(x), C = g.channels, K = g.outputs, Cp = padded(x, C), Kp = padded(x, K), panels = (Kp + 2 * L - 1) // (2 * L)
     cdef Py_ssize_t strips = images * g.tiles_h * g.pieces, registers = (Cp + Kp) // L, i
-    cdef Py_ssize_t group = 0, block = 0, s0 = 0, s1 = 0, tiles = 0, s = 0
+    cdef Py_ssize_t group = 0, block = 0, s0 = 0, s1 = 0, tiles = 0
     cdef real* u = scratch
     cdef real* v = u + POINTS * C * Kp
     cdef real* z = v + POINTS * Cp * g.room
@@ -450,9 +453,7 @@ cdef void run_weight(real* grad_weight, const real* grad_y, const real* x, const
             for block in range(g.blocks):
                 s0 = strips * block // g.blocks
                 s1 = strips * (block + 1) // g.blocks
-                tiles = 0
-                for s in range(s0, s1):
-                    tiles = tiles + strip_at(g, s).tiles
+                tiles = tiles_in(g, s0, s1)
                 for i in prange((s1 - s0) * registers, schedule="dynamic"):
                     load_tiles(v, z, grad_y, x, g, group, s0, s0 + i // registers, i % registers * L, lines + threadid() * per_thread)
                 for i in prange(POINTS * panels, schedule="dynamic"):
@@ -488,5 +489,5 @@ def weight(cnp.ndarray grad_weight, cnp.ndarray grad_y, cnp.ndarray x, cnp.ndarr
 
 
 def constants():
-    """Lanes of a register of float and of double; most channels of a slab; most tiles of a block."""
-    return lanes[float](NULL), lanes[double](NULL), SLAB, ROOM
+    """Most channels of a slab; most tiles of a block."""
+    return SLAB, ROOM

@@ -7,10 +7,12 @@ refused is never kept, nor one whose arguments have no signature. Nothing here h
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 from .. import _dispatch
 from .._kernels import arrays
+from .._scratch import scratch
 from .._threads import get_num_threads
 
 KEPT = 1024
@@ -33,3 +35,15 @@ def keep(key: bytes | None, call: Call) -> Call:
             _kept.clear()
         _kept[key] = call
     return call
+
+
+class Kernel(NamedTuple):
+    """A kernel with all that a call needs beside the arrays."""
+
+    run: Callable[..., None]
+    tables: tuple
+    room: int  # numbers of scratch
+    options: tuple
+
+    def __call__(self, *arrays) -> None:
+        self.run(*arrays, *self.tables, scratch(self.room, arrays[0].dtype), *self.options)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import _dispatch
-from .._scratch import scratch
 from .._threads import threads_for
+from ._calls import Kernel
 from ._conv_plan import KEPT_PLANS, Shape, _phase_taps, slides
 
 SPREADING = (3, 4, 5, 7)  # widths of filters whose even and odd columns of the gradient are made together
@@ -157,24 +157,21 @@ def cut(planes: int, rows: int, threads: int) -> tuple[int, int]:
     return blocks, min(planes * blocks, wanted)
 
 
-def correlate(plan: Depthwise, multiply_adds: int, x, weight, bias, y) -> None:
-    """Write y, by the plan of the forward pass or of the gradient to the input."""
-    if not y.size:
-        return
-    threads = threads_for(len(x) * multiply_adds)
-    blocks, tasks = cut(y.shape[0] * y.shape[1], y.shape[2], threads)
-    work = scratch(-(-x.shape[3] // 16) * 16 + threads * plan.temporary, x.dtype)
-    _dispatch.depthwise.correlate(
-        y, x, weight, bias, plan.fields, plan.rows, plan.columns, plan.taps, work, blocks, tasks, threads
-    )
+def correlate(plan: Depthwise, multiply_adds: int, images: int) -> Kernel:
+    """To run on (y, x, weight, bias), by the plan of the forward pass or of the gradient to the input."""
+    threads = threads_for(images * multiply_adds)
+    blocks, tasks = cut(images * plan.sizes.planes, plan.sizes.out_height, threads)
+    tables = plan.fields, plan.rows, plan.columns, plan.taps
+    room = -(-plan.sizes.width // 16) * 16 + threads * plan.temporary
+    return Kernel(_dispatch.depthwise.correlate, tables, room, (blocks, tasks, threads))
 
 
-def write_weight_gradient(shape: Shape, grad_y, x, grad_weight) -> None:
-    """Write grad_weight."""
-    plan, pieces, threads = forward(shape), parts(shape, len(x)), threads_for(len(x) * shape.multiply_adds)
-    lanes = threads * plan.sizes.taps * (64 // x.itemsize)
-    work = scratch(-(-x.shape[3] // 16) * 16 + lanes + (grad_weight.size * pieces if pieces > 1 else 0), x.dtype)
-    _dispatch.depthwise.weight(
-        grad_weight, grad_y, x, plan.fields, plan.rows, plan.columns, plan.taps,
-        work, pieces, min(shape.filters * pieces, 4 * threads), threads,
-    )  # fmt: skip
+def weight_gradient(shape: Shape, images: int, itemsize: int) -> Kernel:
+    """To run on (grad_weight, grad_y, x)."""
+    plan, pieces, threads = forward(shape), parts(shape, images), threads_for(images * shape.multiply_adds)
+    tables = plan.fields, plan.rows, plan.columns, plan.taps
+    lanes = threads * plan.sizes.taps * (64 // itemsize)
+    sums = shape.filters * plan.sizes.taps * pieces if pieces > 1 else 0
+    room = -(-plan.sizes.width // 16) * 16 + lanes + sums
+    options = pieces, min(shape.filters * pieces, 4 * threads), threads
+    return Kernel(_dispatch.depthwise.weight, tables, room, options)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import _dispatch
-from .._scratch import scratch
 from .._threads import threads_for
+from ._calls import Kernel
 from ._conv_plan import KEPT_PLANS, TAIL, Machine, Shape, chunks
 
 PAGE = 1024  # positions of a plane from which on its rows are pages apart
@@ -72,7 +72,7 @@ def correlation(shape: Shape, machine: Machine, input_gradient: bool, images: in
     g = Geometry(shape.groups, channels, filters, plane, channels, 1)
     if input_gradient:
         g = Geometry(shape.groups, filters, channels, plane, 1, channels)
-    tasks, wanted = images * shape.groups, 4 * threads if threads > 1 else 1
+    tasks, wanted = max(1, images * shape.groups), 4 * threads if threads > 1 else 1
     panels, tiles = -(-plane // (2 * machine.lanes)), -(-g.outputs // machine.tile)
     # The last panel of a plane may overlap the one before: both in one block.
     blocks = max(1, min(panels // 2, -(-wanted // tasks)))
@@ -111,22 +111,18 @@ def weight_gradient(shape: Shape, machine: Machine, images: int, threads: int) -
     return WeightGradient(np.array(g, np.intp), sums, -(-per_thread // 16) * 16, parts, splits, halves)
 
 
-def correlate(shape: Shape, machine: Machine, input_gradient: bool, x, weight, bias, y) -> None:
-    """Write y."""
-    threads = threads_for(len(x) * shape.multiply_adds)
-    plan = correlation(shape, machine, input_gradient, len(x), threads)
+def correlate(shape: Shape, machine: Machine, input_gradient: bool, images: int) -> Kernel:
+    """To run on (y, x, weight, bias); for the gradient to the input on (grad_x, grad_y, weight, bias)."""
+    threads = threads_for(images * shape.multiply_adds)
+    plan = correlation(shape, machine, input_gradient, images, threads)
     room = threads * int(plan.fields[1]) * plan.gathered * 2 * machine.lanes
-    work = scratch(room, x.dtype)
-    _dispatch.pointwise.correlate(
-        y, x, weight, bias, plan.fields, work, plan.blocks, plan.splits, plan.gathered, threads
-    )
+    options = plan.blocks, plan.splits, plan.gathered, threads
+    return Kernel(_dispatch.pointwise.correlate, (plan.fields,), room, options)
 
 
-def write_weight_gradient(shape: Shape, machine: Machine, grad_y, x, grad_weight) -> None:
-    """Write grad_weight."""
-    threads = threads_for(len(x) * shape.multiply_adds)
-    plan = weight_gradient(shape, machine, len(x), threads)
-    work = scratch(plan.sums + threads * plan.per_thread, x.dtype)
-    _dispatch.pointwise.weight(
-        grad_weight, grad_y, x, plan.fields, work, plan.per_thread, plan.chunks, plan.splits, plan.halves, threads
-    )
+def weight(shape: Shape, machine: Machine, images: int) -> Kernel:
+    """To run on (grad_weight, grad_y, x)."""
+    threads = threads_for(images * shape.multiply_adds)
+    plan = weight_gradient(shape, machine, images, threads)
+    options = plan.per_thread, plan.chunks, plan.splits, plan.halves, threads
+    return Kernel(_dispatch.pointwise.weight, (plan.fields,), plan.sums + threads * plan.per_thread, options)

@@ -14,7 +14,7 @@ import numpy as np
 from .. import _dispatch
 from .._scratch import scratch
 from .._threads import threads_for
-from ._conv_plan import KEPT_PLANS, TAIL, Shape
+from ._conv_plan import KEPT_PLANS, TAIL, Machine, Shape
 
 POINTS = 36
 SIDE = 4  # outputs of a tile, in each direction
@@ -22,8 +22,13 @@ SIDE = 4  # outputs of a tile, in each direction
 STRIP = 14  # most tiles of a strip: a register of channels of it stays in the first-level cache
 BLOCK_BYTES = 3 << 18  # of V, of a block of tiles; but ...
 FEWEST, MOST = 56, 112  # ... no fewer and no more tiles
+TILE_ROWS = 14  # fewer tiles than this leave a register tile part empty
 SLAB = 64  # channels whose filters are transformed together for a block: in the second-level cache
 PACKED_BYTES = 40 << 20  # filters are transformed once for all blocks if they take no more
+
+GRADIENT_BYTES = 4 << 20  # of transformed tiles, of x and of grad_y, that threads work on together
+CHUNKS, CHUNK_SUMS = 16, 1 << 20  # most chunks, most numbers of their sums together
+CHUNK_TILES, CHUNK_BLOCK = 56, 112  # fewest tiles of a chunk, most of a block of one
 
 
 class Geometry(NamedTuple):
@@ -92,9 +97,11 @@ def _padded(count: int, lanes: int) -> int:
 
 
 @lru_cache(KEPT_PLANS)
-def correlation(shape: Shape, input_gradient: bool, lanes: int, itemsize: int, images: int, threads: int):
+def correlation(
+    shape: Shape, machine: Machine, input_gradient: bool, itemsize: int, images: int, threads: int
+) -> Correlation:
     """Plan of y = conv2d(x, weight), or of its gradient to the input, for so many images."""
-    g = _geometry(shape, input_gradient)
+    g, lanes = _geometry(shape, input_gradient), machine.lanes
     channels, outputs = _padded(g.channels, lanes), _padded(g.outputs, lanes)
     strips, panels = images * g.tiles_h * g.pieces, -(-outputs // (2 * lanes))
     room = max(FEWEST, min(MOST, BLOCK_BYTES // (POINTS * channels * itemsize)))
@@ -104,7 +111,7 @@ def correlation(shape: Shape, input_gradient: bool, lanes: int, itemsize: int, i
     splits = min(panels, -(-2 * threads // (blocks * g.groups))) if threads > 1 and blocks * g.groups < threads else 1
     packed = g.groups * POINTS * g.channels * outputs
     pack_first = blocks > 1 and packed * itemsize <= PACKED_BYTES
-    slab = _dispatch.winograd.constants()[2] if pack_first else SLAB
+    slab = _dispatch.winograd.constants()[0] if pack_first else SLAB
     g = g._replace(blocks=blocks, room=-(-strips // blocks) * g.widest, slab=slab)
     per_thread = POINTS * g.room * (channels + 2 * lanes) + 6 * (4 * g.widest + 2) * lanes
     if not pack_first:
@@ -112,13 +119,10 @@ def correlation(shape: Shape, input_gradient: bool, lanes: int, itemsize: int, i
     return Correlation(np.array(g, np.intp), pack_first, packed, _padded(per_thread + TAIL, 16), splits)
 
 
-TILE_ROWS = 14  # fewer tiles than this leave a register tile part empty
-
-
 @lru_cache(KEPT_PLANS)
-def weight_gradient(shape: Shape, lanes: int, itemsize: int, images: int) -> WeightGradient:
+def weight_gradient(shape: Shape, machine: Machine, itemsize: int, images: int) -> WeightGradient:
     """Plan of grad_weight, for so many images."""
-    g = _geometry(shape, False)
+    g, lanes = _geometry(shape, False), machine.lanes
     channels, outputs = _padded(g.channels, lanes), _padded(g.outputs, lanes)
     strips = images * g.tiles_h * g.pieces
     lines = 6 * (4 * g.widest + 2) * lanes
@@ -132,7 +136,7 @@ def weight_gradient(shape: Shape, lanes: int, itemsize: int, images: int) -> Wei
         per_thread = POINTS * g.room * (channels + outputs) + lines
         sums = chunks * POINTS * g.channels * outputs
         return WeightGradient(np.array(g, np.intp), chunks, sums, _padded(per_thread + TAIL, 16))
-    most = _dispatch.winograd.constants()[3]
+    most = _dispatch.winograd.constants()[1]
     room = max(128, min(most, GRADIENT_BYTES // (POINTS * (channels + outputs) * itemsize)))
     blocks = -(-strips // max(1, room // g.widest))
     g = g._replace(blocks=blocks, room=-(-strips // blocks) * g.widest, slab=lanes)
@@ -140,19 +144,10 @@ def weight_gradient(shape: Shape, lanes: int, itemsize: int, images: int) -> Wei
     return WeightGradient(np.array(g, np.intp), 0, shared, _padded(lines + TAIL, 16))
 
 
-GRADIENT_BYTES = 4 << 20  # of transformed tiles, of x and of grad_y, that threads work on together
-CHUNKS, CHUNK_SUMS = 16, 1 << 20  # most chunks, most numbers of their sums together
-CHUNK_TILES, CHUNK_BLOCK = 56, 112  # fewest tiles of a chunk, most of a block of one
-
-
-def _lanes(dtype: np.dtype) -> int:
-    return _dispatch.winograd.constants()[0 if dtype == np.float32 else 1]
-
-
-def correlate(shape: Shape, input_gradient: bool, x, weight, bias, y) -> np.ndarray:
+def correlate(shape: Shape, machine: Machine, input_gradient: bool, x, weight, bias, y) -> np.ndarray:
     """Write y; returns which images have a result that is not finite: to be computed by the direct kernels."""
     threads = threads_for(len(x) * shape.multiply_adds // 2)
-    plan = correlation(shape, input_gradient, _lanes(x.dtype), x.itemsize, len(x), threads)
+    plan = correlation(shape, machine, input_gradient, x.itemsize, len(x), threads)
     bad = np.zeros(len(x), np.uint8)
     work = scratch(plan.packed + threads * plan.per_thread, x.dtype)
     _dispatch.winograd.correlate(
@@ -161,10 +156,10 @@ def correlate(shape: Shape, input_gradient: bool, x, weight, bias, y) -> np.ndar
     return np.flatnonzero(bad)
 
 
-def write_weight_gradient(shape: Shape, grad_y, x, grad_weight) -> bool:
+def write_weight_gradient(shape: Shape, machine: Machine, grad_y, x, grad_weight) -> bool:
     """Write grad_weight; whether all of it is finite."""
     threads = threads_for(len(x) * shape.multiply_adds // 2)
-    plan = weight_gradient(shape, _lanes(x.dtype), x.itemsize, len(x))
+    plan = weight_gradient(shape, machine, x.itemsize, len(x))
     bad = np.zeros(1, np.uint8)
     work = scratch(plan.shared + threads * plan.per_thread, x.dtype)
     _dispatch.winograd.weight(grad_weight, grad_y, x, plan.fields, bad, work, plan.per_thread, plan.chunks, threads)

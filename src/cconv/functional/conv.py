@@ -2,70 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from .. import _arguments, _dispatch
-from .._kernels.arrays import all_finite
 from .._kernels.memory import empty
-from .._scratch import scratch
 from .._threads import threads_for
-from . import _conv_plan as plans
-from . import _depthwise, _pointwise, _winograd
+from . import _convolve as convolve
 from ._calls import keep, recall, signature
-
-_machines: dict[tuple[str, np.dtype], plans.Machine] = {}
-
-
-_Run = Any  # a _Kernel or a function: to mypy a named tuple is none, whatever its __call__
-
-
-class _Kernel(NamedTuple):
-    """A kernel with all that it needs beside the arrays."""
-
-    run: Callable[..., None]
-    tables: tuple
-    room: int  # numbers of scratch
-    options: tuple
-
-    def __call__(self, *arrays) -> None:
-        self.run(*arrays, *self.tables, scratch(self.room, arrays[0].dtype), *self.options)
-
-
-class _TowardsOutput(NamedTuple):
-    """How y is written: a call of `conv2d`."""
-
-    shape: plans.Shape
-    y_shape: tuple[int, ...]
-    winograd: bool
-    direct: _Run
-
-
-class _TowardsInput(NamedTuple):
-    """How grad_x is written."""
-
-    shape: plans.Shape
-    winograd: bool
-    direct: _Run
-    finite_only: bool  # whether `direct` multiplies zeros around grad_y
-
-
-class _TowardsWeight(NamedTuple):
-    """How grad_weight is written."""
-
-    shape: plans.Shape
-    winograd: bool
-    direct: _Run
 
 
 class _Backward(NamedTuple):
     """A call of `conv2d_backward`."""
 
     needs: tuple[bool, bool, bool]
-    input: _TowardsInput
-    weight: _TowardsWeight
+    input: convolve.TowardsInput
+    weight: convolve.TowardsWeight
     bias_threads: int
 
 
@@ -113,10 +64,10 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algo
     if call is None:
         a = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm)
         x, weight, bias = a.x, a.weight, a.bias
-        shape = _shape(x.shape, weight.shape, a.stride, a.padding, a.dilation, a.groups, a.output_size)
-        call = keep(key, _towards_output(algorithm, shape, x))
+        shape = convolve.shape_of(x.shape, weight.shape, a.stride, a.padding, a.dilation, a.groups, a.output_size)
+        call = keep(key, convolve.towards_output(algorithm, shape, x))
     y = empty(call.y_shape, x.dtype)
-    _write_y(call, y, x, weight, bias)
+    convolve.write_y(call, y, x, weight, bias)
     return y
 
 
@@ -154,157 +105,20 @@ def conv2d_backward(
             "conv2d_backward", grad_y, x, weight, stride, padding, dilation, groups, needs, algorithm
         )
         grad_y, x, weight = a.grad_y, a.x, a.weight
-        shape = _shape(x.shape, weight.shape, a.stride, a.padding, a.dilation, a.groups, grad_y.shape[2:])
-        towards_input, towards_weight = _towards_input(algorithm, shape, x), _towards_weight(algorithm, shape, x)
+        shape = convolve.shape_of(x.shape, weight.shape, a.stride, a.padding, a.dilation, a.groups, grad_y.shape[2:])
+        towards_input, towards_weight = (
+            convolve.towards_input(algorithm, shape, x),
+            convolve.towards_weight(algorithm, shape, x),
+        )
         call = keep(key, _Backward(a.needs, towards_input, towards_weight, threads_for(grad_y.size)))
     grad_x = grad_weight = grad_bias = None
     if call.needs[0]:
         grad_x = empty(x.shape, x.dtype)
-        _write_grad_x(call.input, grad_x, grad_y, weight, None)
+        convolve.write_grad_x(call.input, grad_x, grad_y, weight, None)
     if call.needs[1]:
         grad_weight = empty(weight.shape, x.dtype)
-        _write_grad_weight(call.weight, grad_weight, grad_y, x)
+        convolve.write_grad_weight(call.weight, grad_weight, grad_y, x)
     if call.needs[2]:
         grad_bias = empty(len(weight), x.dtype)
         _dispatch.conv2d.sum_planes(grad_bias, grad_y, call.bias_threads)
     return grad_x, grad_weight, grad_bias
-
-
-def _towards_output(algorithm, shape: plans.Shape, x) -> _TowardsOutput:
-    winograd = plans.by_winograd(algorithm, shape, "forward", len(x))
-    return _TowardsOutput(shape, (len(x), shape.filters, *shape.output), winograd, _forward(shape, x))
-
-
-def _towards_input(algorithm, shape: plans.Shape, x) -> _TowardsInput:
-    return _TowardsInput(shape, plans.by_winograd(algorithm, shape, "input", len(x)), *_input_gradient(shape, x))
-
-
-def _towards_weight(algorithm, shape: plans.Shape, x) -> _TowardsWeight:
-    return _TowardsWeight(shape, plans.by_winograd(algorithm, shape, "weight", len(x)), _weight_gradient(shape, x))
-
-
-def _write_y(call: _TowardsOutput, y, x, weight, bias) -> None:
-    if call.winograd:
-        for n in _winograd.correlate(call.shape, False, x, weight, bias, y):
-            _forward(call.shape, x[n : n + 1])(y[n : n + 1], x[n : n + 1], weight, bias)
-    elif y.size:
-        call.direct(y, x, weight, bias)
-
-
-def _write_grad_x(call: _TowardsInput, grad_x, grad_y, weight, bias) -> None:
-    """The gradient to the input; plus `bias`, where it is the output of a transposed convolution."""
-    if call.winograd:
-        for n in _winograd.correlate(call.shape, True, grad_y, weight, bias, grad_x):
-            run, _ = _input_gradient(call.shape, grad_x[n : n + 1], exact=True)
-            run(grad_x[n : n + 1], grad_y[n : n + 1], weight, bias)
-    elif grad_x.size:
-        run = call.direct
-        if call.finite_only and not all_finite(weight):
-            run, _ = _input_gradient(call.shape, grad_x, exact=True)
-        run(grad_x, grad_y, weight, bias)
-
-
-def _write_grad_weight(call: _TowardsWeight, grad_weight, grad_y, x) -> None:
-    if not len(x):
-        grad_weight.fill(0)
-    elif not (call.winograd and _winograd.write_weight_gradient(call.shape, grad_y, x, grad_weight)):
-        call.direct(grad_weight, grad_y, x)
-
-
-def _shape(x_shape, weight_shape, stride, padding, dilation, groups, output) -> plans.Shape:
-    _, channels, height, width = x_shape
-    # A single output has no neighbour to stride to: a stride wider than the image would only make phases without use.
-    stride = stride[0] if output[0] > 1 else 1, stride[1] if output[1] > 1 else 1
-    return plans.Shape(
-        channels, height, width, weight_shape[0], weight_shape[2:], stride, padding, dilation, groups, output
-    )  # fmt: skip
-
-
-def _machine(dtype: np.dtype) -> plans.Machine:
-    key = _dispatch.isa, dtype
-    if key not in _machines:
-        single, double, *sizes = _dispatch.conv2d.constants()
-        _machines[key] = plans.Machine(single if dtype == np.float32 else double, *sizes)
-    return _machines[key]
-
-
-def _forward(shape: plans.Shape, x) -> _Run:
-    """To run on (y, x, weight, bias)."""
-    machine = _machine(x.dtype)
-    if plans.by_depth(shape).forward:
-        depth = _depthwise.forward(shape)
-        return lambda y, x, weight, bias: _depthwise.correlate(depth, shape.multiply_adds, x, weight, bias, y)
-    if plans.by_product(shape, machine, "forward"):
-        return lambda y, x, weight, bias: _pointwise.correlate(shape, machine, False, x, weight, bias, y)
-    return _correlate(plans.forward(shape, machine), shape, x)
-
-
-def _input_gradient(shape: plans.Shape, x, exact: bool = False) -> tuple[_Run, bool]:
-    """To run on (grad_x, grad_y, weight, bias), and whether it is for finite weights alone."""
-    machine = _machine(x.dtype)
-    if plans.by_depth(shape).input and not exact:
-        depth = _depthwise.input_gradient(shape)
-
-        def by_depth(grad_x, grad_y, weight, bias=None) -> None:
-            _depthwise.correlate(depth, shape.multiply_adds, grad_y, weight, bias, grad_x)
-
-        return _then_bias(by_depth) if depth.sizes.spreading else by_depth, True
-    if plans.by_product(shape, machine, "input"):
-        return lambda grad_x, grad_y, weight, bias: _pointwise.correlate(
-            shape, machine, True, grad_y, weight, bias, grad_x
-        ), False  # fmt: skip
-    if plans.by_taps(shape):
-        return _then_bias(_by_taps(shape, x)), False
-    plan = plans.input_gradient(shape, machine, exact)
-    return _correlate(plan, shape, x), bool(plan.geometry.copied) and not exact
-
-
-def _by_taps(shape: plans.Shape, x) -> _Run:
-    threads = threads_for(len(x) * shape.multiply_adds)
-    taps = plans.taps_gradient(shape)
-    splits = min(taps.channels, -(-3 * threads // max(1, len(x) * shape.groups))) if threads > 1 else 1
-    options = taps.per_thread, splits, threads
-    return _Kernel(_dispatch.conv2d.input_by_taps, (taps.fields,), threads * taps.per_thread, options)
-
-
-def _then_bias(run: _Run) -> _Run:
-    """For a kernel that takes no bias, to which only a transposed convolution has one."""
-
-    def run_and_add(grad_x, grad_y, weight, bias) -> None:
-        run(grad_x, grad_y, weight)
-        if bias is not None:
-            with np.errstate(all="ignore"):
-                np.add(grad_x, bias[:, None, None], out=grad_x)
-
-    return run_and_add
-
-
-def _correlate(plan: plans.Correlation, shape: plans.Shape, x) -> _Kernel:
-    threads = threads_for(len(x) * shape.multiply_adds)
-    chunk, row_blocks, splits = plans.tasks(plan, len(x), threads, x.itemsize)
-    per_thread = -(-(chunk * plan.geometry.buffer + plan.sums) // 16) * 16
-    tables = plan.offsets, plan.places, plan.sources, plan.fields, plan.panels, plan.phases
-    options = per_thread, plan.along_channels, chunk, row_blocks, splits, plan.pass_rows, threads
-    return _Kernel(_dispatch.conv2d.correlate, tables, plan.packed + threads * per_thread, options)
-
-
-def _weight_gradient(shape: plans.Shape, x) -> _Run:
-    """To run on (grad_weight, grad_y, x)."""
-    machine = _machine(x.dtype)
-    if plans.by_depth(shape).weight:
-        return lambda grad_weight, grad_y, x: _depthwise.write_weight_gradient(shape, grad_y, x, grad_weight)
-    if plans.by_product(shape, machine, "weight"):
-        return lambda grad_weight, grad_y, x: _pointwise.write_weight_gradient(shape, machine, grad_y, x, grad_weight)
-    chunks = plans.chunks(shape, len(x))
-    threads = threads_for(len(x) * shape.multiply_adds)
-    if plans.by_outer(shape):
-        plan = plans.outer_gradient(shape, machine)
-        splits = max(1, min(plan.blocks, -(-2 * threads // (chunks * shape.groups)))) if threads > 1 else 1
-        tables: tuple = plan.run_offsets, plan.positions, plan.fields
-        room = chunks * plan.sums + threads * plan.per_thread
-        return _Kernel(_dispatch.conv2d.weight_by_outer, tables, room, (plan.per_thread, chunks, splits, threads))
-    dots = plans.dot_gradient(shape)
-    sums = chunks * shape.filters * shape.group_channels * shape.kernel[0] * shape.kernel[1]
-    tables = dots.offsets, dots.fields, dots.phases, dots.pass_rows
-    room = -(-sums // 16) * 16 + threads * dots.per_thread
-    return _Kernel(_dispatch.conv2d.weight_by_dot, tables, room, (dots.per_thread, chunks, threads))

@@ -12,7 +12,7 @@ from .. import _arguments, _dispatch
 from .._kernels.memory import empty
 from .._threads import threads_for
 from . import _conv_plan as plans
-from . import conv
+from . import _convolve as convolve
 from ._calls import keep, recall, signature
 
 
@@ -20,8 +20,8 @@ class _Backward(NamedTuple):
     """A call of `conv_transpose2d_backward`."""
 
     needs: tuple[bool, bool, bool]
-    input: conv._TowardsOutput
-    weight: conv._TowardsWeight
+    input: convolve.TowardsOutput
+    weight: convolve.TowardsWeight
     bias_threads: int
 
 
@@ -73,9 +73,9 @@ def conv_transpose2d(
             "conv_transpose2d", x, weight, bias, stride, padding, output_padding, groups, dilation, algorithm
         )
         x, weight, bias = a.x, a.weight, a.bias
-        call = keep(key, (a.y_shape, conv._towards_input(algorithm, _shape(a, a.y_shape), x)))
+        call = keep(key, (a.y_shape, convolve.towards_input(algorithm, _shape(a, a.y_shape), x)))
     y = empty(call[0], x.dtype)
-    conv._write_grad_x(call[1], y, x, weight, bias)
+    convolve.write_grad_x(call[1], y, x, weight, bias)
     return y
 
 
@@ -119,16 +119,16 @@ def conv_transpose2d_backward(
         )  # fmt: skip
         grad_y, x, weight = a.grad_y, a.x, a.weight
         shape = _shape(a, grad_y.shape)
-        towards_input = conv._towards_output(algorithm, shape, grad_y)
-        towards_weight = conv._towards_weight(algorithm, shape, grad_y)
+        towards_input = convolve.towards_output(algorithm, shape, grad_y)
+        towards_weight = convolve.towards_weight(algorithm, shape, grad_y)
         call = keep(key, _Backward(a.needs, towards_input, towards_weight, threads_for(grad_y.size)))
     grad_x = grad_weight = grad_bias = None
     if call.needs[0]:
         grad_x = empty(x.shape, x.dtype)
-        conv._write_y(call.input, grad_x, grad_y, weight, None)
+        convolve.write_y(call.input, grad_x, grad_y, weight, None)
     if call.needs[1]:
         grad_weight = empty(weight.shape, x.dtype)
-        conv._write_grad_weight(call.weight, grad_weight, x, grad_y)
+        convolve.write_grad_weight(call.weight, grad_weight, x, grad_y)
     if call.needs[2]:
         grad_bias = empty(grad_y.shape[1], x.dtype)
         _dispatch.conv2d.sum_planes(grad_bias, grad_y, call.bias_threads)
@@ -140,4 +140,4 @@ def _shape(a, y_shape) -> plans.Shape:
     # Its windows stop short of the rows that output_padding adds.
     (top, bottom), (left, right) = a.padding
     padding = (top, bottom - a.output_padding[0]), (left, right - a.output_padding[1])
-    return conv._shape(y_shape, a.weight.shape, a.stride, padding, a.dilation, a.groups, a.x.shape[2:])
+    return convolve.shape_of(y_shape, a.weight.shape, a.stride, padding, a.dilation, a.groups, a.x.shape[2:])

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from .. import _arguments, _dispatch
-from .._arguments import INT64
+from .._arguments.shared import INT64
 from .._kernels.arrays import all_below
 from .._kernels.memory import empty
 from .._scratch import scratch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,12 +24,63 @@ from ..functional import (
 )
 from . import init
 from ._errors import Misfit, as_input, float_dtype
-from .layer import Backward, Layer, Parameter, fresh
+from .layer import Backward, Layer, Parameter, fresh, hand_over, wanted
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-class Conv2d(Layer):
+class _Convolution(Layer):
+    """What Conv1d and Conv2d share: all but their arguments."""
+
+    _kind: ClassVar[str]
+    _calls: ClassVar[tuple[Callable[..., Any], Callable[..., Any]]]
+    _axes: ClassVar[str]
+
+    in_channels: int
+    stride: Any
+    dilation: Any
+    padding: Any
+    padding_mode: str
+    groups: int
+    weight: Parameter
+    bias: Parameter | None
+    _border: tuple[int, ...] | None
+
+    @fresh
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        weight, bias, kind = self.weight, self.bias, self._kind
+        x = as_input(kind, x, weight.value.dtype)
+        if x.ndim != weight.value.ndim or x.shape[1] != self.in_channels:
+            raise _misfit(kind, self, x.shape, self._axes)
+        padding, border, mode, x_shape = self.padding, self._border, self.padding_mode, x.shape
+        if border is not None:
+            x, padding = pad(x, border, mode), 0
+        convolve, convolve_backward = self._calls
+        options, more = (self.stride, padding, self.dilation, self.groups), self._more()
+        y = convolve(x, weight.value, None if bias is None else bias.value, *options, *more)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            needs = wanted(need_x, weight, bias)
+            grad_x, grad_weight, grad_bias = convolve_backward(grad_y, x, weight.value, *options, needs, *more)
+            hand_over(weight, grad_weight, bias, grad_bias)
+            if grad_x is not None and border is not None:
+                grad_x = pad_backward(grad_x, x_shape, border, mode)
+            return grad_x
+
+        return y, Backward(backward, y, fresh=True)
+
+    def _more(self) -> tuple[Any, ...]:
+        """Options past those of all convolutions."""
+        return ()
+
+    def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return math.prod(y_shape) * math.prod(self.weight.value.shape[1:])
+
+    def extra_repr(self) -> str:
+        return _repr(self)
+
+
+class Conv2d(_Convolution):
     """Cross-correlation of images with learned filters, as every library's "convolution" (PyTorch's ``Conv2d``).
 
     Parameters
@@ -64,6 +115,9 @@ class Conv2d(Layer):
         kernel is larger than the padded image.
     """
 
+    _kind, _axes = "Conv2d", "H, W"
+    _calls = conv2d, conv2d_backward
+
     def __init__(
         self,
         in_channels: int,
@@ -96,38 +150,11 @@ class Conv2d(Layer):
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         self.weight, self.bias = _drawn("Conv2d", shape, self.out_channels if bias else 0, rng, dtype)
 
-    @fresh
-    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        weight, bias = self.weight, self.bias
-        x = as_input("Conv2d", x, weight.value.dtype)
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise _misfit("Conv2d", self, x.shape)
-        padding, border, mode, x_shape = self.padding, self._border, self.padding_mode, x.shape
-        if border is not None:
-            x, padding = pad(x, border, mode), 0
-        options = self.stride, padding, self.dilation, self.groups
-        y = conv2d(x, weight.value, None if bias is None else bias.value, *options, self.algorithm)
-
-        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            needs = need_x, weight.trainable, bias is not None and bias.trainable
-            grad_x, grad_weight, grad_bias = conv2d_backward(grad_y, x, weight.value, *options, needs, self.algorithm)
-            weight.add_grad(grad_weight, fresh=True)
-            if bias is not None:
-                bias.add_grad(grad_bias, fresh=True)
-            if grad_x is not None and border is not None:
-                grad_x = pad_backward(grad_x, x_shape, border, mode)
-            return grad_x
-
-        return y, Backward(backward, y, fresh=True)
-
-    def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
-        return math.prod(y_shape) * math.prod(self.weight.value.shape[1:])
-
-    def extra_repr(self) -> str:
-        return _repr(self)
+    def _more(self) -> tuple[Any, ...]:
+        return (self.algorithm,)
 
 
-class Conv1d(Layer):
+class Conv1d(_Convolution):
     """Cross-correlation of sequences with learned filters (PyTorch's ``Conv1d``).
 
     Parameters
@@ -159,6 +186,9 @@ class Conv1d(Layer):
         kernel is longer than the padded sequence.
     """
 
+    _kind, _axes = "Conv1d", "L"
+    _calls = conv1d, conv1d_backward
+
     def __init__(
         self,
         in_channels: int,
@@ -187,36 +217,6 @@ class Conv1d(Layer):
         _check_groups("Conv1d", self)
         shape = (self.out_channels, self.in_channels // self.groups, self.kernel_size)
         self.weight, self.bias = _drawn("Conv1d", shape, self.out_channels if bias else 0, rng, dtype)
-
-    @fresh
-    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        weight, bias = self.weight, self.bias
-        x = as_input("Conv1d", x, weight.value.dtype)
-        if x.ndim != 3 or x.shape[1] != self.in_channels:
-            raise _misfit("Conv1d", self, x.shape, "L")
-        padding, border, mode, x_shape = self.padding, self._border, self.padding_mode, x.shape
-        if border is not None:
-            x, padding = pad(x, border, mode), 0
-        options = self.stride, padding, self.dilation, self.groups
-        y = conv1d(x, weight.value, None if bias is None else bias.value, *options)
-
-        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            needs = need_x, weight.trainable, bias is not None and bias.trainable
-            grad_x, grad_weight, grad_bias = conv1d_backward(grad_y, x, weight.value, *options, needs)
-            weight.add_grad(grad_weight, fresh=True)
-            if bias is not None:
-                bias.add_grad(grad_bias, fresh=True)
-            if grad_x is not None and border is not None:
-                grad_x = pad_backward(grad_x, x_shape, border, mode)
-            return grad_x
-
-        return y, Backward(backward, y, fresh=True)
-
-    def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
-        return math.prod(y_shape) * math.prod(self.weight.value.shape[1:])
-
-    def extra_repr(self) -> str:
-        return _repr(self)
 
 
 class ConvTranspose2d(Layer):
@@ -299,13 +299,11 @@ class ConvTranspose2d(Layer):
         y = conv_transpose2d(x, weight.value, None if bias is None else bias.value, *options, self.algorithm)
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            needs = need_x, weight.trainable, bias is not None and bias.trainable
+            needs = wanted(need_x, weight, bias)
             grad_x, grad_weight, grad_bias = conv_transpose2d_backward(
                 grad_y, x, weight.value, *options, needs, self.algorithm
             )
-            weight.add_grad(grad_weight, fresh=True)
-            if bias is not None:
-                bias.add_grad(grad_bias, fresh=True)
+            hand_over(weight, grad_weight, bias, grad_bias)
             return grad_x
 
         return y, Backward(backward, y, fresh=True)

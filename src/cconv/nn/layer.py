@@ -83,6 +83,19 @@ class Parameter:
         return f"Parameter(shape={self._value.shape}, dtype={self._value.dtype}{frozen})"
 
 
+def wanted(need_x: bool, weight: Parameter | None, bias: Parameter | None) -> tuple[bool, bool, bool]:
+    """Which gradients a layer asks of `functional`."""
+    return bool(need_x), weight is not None and bool(weight.trainable), bias is not None and bool(bias.trainable)
+
+
+def hand_over(weight: Parameter | None, grad_weight: Any, bias: Parameter | None, grad_bias: Any) -> None:
+    """Add new gradients that nobody else holds, of those parameters that there are."""
+    if weight is not None:
+        weight.add_grad(grad_weight, fresh=True)
+    if bias is not None:
+        bias.add_grad(grad_bias, fresh=True)
+
+
 class Buffer:
     """An array that is saved with a model and not trained, such as the mean that inputs are normalised with.
 

@@ -13,7 +13,7 @@ from .._shapes import whole
 from ..functional import linear, linear_backward
 from . import init
 from ._errors import Misfit, as_input, float_dtype
-from .layer import Backward, Layer, Parameter, fresh
+from .layer import Backward, Layer, Parameter, fresh, hand_over, wanted
 
 
 class Linear(Layer):
@@ -66,11 +66,9 @@ class Linear(Layer):
         y = linear(x, weight.value, None if bias is None else bias.value)
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            needs = need_x, weight.trainable, bias is not None and bias.trainable
+            needs = wanted(need_x, weight, bias)
             grad_x, grad_weight, grad_bias = linear_backward(grad_y, x, weight.value, needs)
-            weight.add_grad(grad_weight, fresh=True)
-            if bias is not None:
-                bias.add_grad(grad_bias, fresh=True)
+            hand_over(weight, grad_weight, bias, grad_bias)
             return grad_x
 
         return y, Backward(backward, y, fresh=True)

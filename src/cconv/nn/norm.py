@@ -21,7 +21,7 @@ from ..functional import (
 )
 from ..functional.norm import track
 from ._errors import Misfit, as_input, float_dtype
-from .layer import Backward, Buffer, Layer, Parameter, fresh
+from .layer import Backward, Buffer, Layer, Parameter, fresh, hand_over, wanted
 
 
 class _BatchNorm(Layer):
@@ -66,12 +66,10 @@ class _BatchNorm(Layer):
                 self._track(mean, var, x.size // self.num_features)
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            needs = need_x, weight is not None and weight.trainable, bias is not None and bias.trainable
+            needs = wanted(need_x, weight, bias)
             grad_x, grad_weight, grad_bias = batch_norm_backward(grad_y, x, mean, var, scale, training, eps, needs)
             if weight is not None:
-                weight.add_grad(grad_weight, fresh=True)
-            if bias is not None:
-                bias.add_grad(grad_bias, fresh=True)
+                hand_over(weight, grad_weight, bias, grad_bias)
             return grad_x
 
         return y, Backward(backward, y)
@@ -214,12 +212,10 @@ class GroupNorm(Layer):
         y = group_norm(x, num_groups, scale, shift, eps)
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            needs = need_x, weight is not None and weight.trainable, bias is not None and bias.trainable
+            needs = wanted(need_x, weight, bias)
             grad_x, grad_weight, grad_bias = group_norm_backward(grad_y, x, num_groups, scale, eps, needs)
             if weight is not None:
-                weight.add_grad(grad_weight, fresh=True)
-            if bias is not None:
-                bias.add_grad(grad_bias, fresh=True)
+                hand_over(weight, grad_weight, bias, grad_bias)
             return grad_x
 
         return y, Backward(backward, y, fresh=True)
@@ -297,12 +293,10 @@ class LayerNorm(Layer):
         y = layer_norm(x, normalized_shape, scale, shift, eps)
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            needs = need_x, weight is not None and weight.trainable, bias is not None and bias.trainable
+            needs = wanted(need_x, weight, bias)
             grad_x, grad_weight, grad_bias = layer_norm_backward(grad_y, x, normalized_shape, scale, eps, needs)
             if weight is not None:
-                weight.add_grad(grad_weight, fresh=True)
-            if bias is not None:
-                bias.add_grad(grad_bias, fresh=True)
+                hand_over(weight, grad_weight, bias, grad_bias)
             return grad_x
 
         return y, Backward(backward, y, fresh=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +27,34 @@ from ..functional import (
 from .layer import Backward, Layer, fresh
 
 
-class MaxPool2d(Layer):
+class _MaxPool(Layer):
+    """What MaxPool1d and MaxPool2d share: all but their arguments."""
+
+    _calls: ClassVar[tuple[Callable[..., Any], Callable[..., Any]]]
+
+    kernel_size: Any
+    stride: Any
+    padding: Any
+    dilation: Any
+    ceil_mode: bool
+
+    @fresh
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        pool, pool_backward = self._calls
+        y, indices = pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        x_shape = np.shape(x)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            return pool_backward(grad_y, indices, x_shape) if need_x else None
+
+        return y, Backward(backward, y, fresh=True)
+
+    def extra_repr(self) -> str:
+        dilation = "" if self.dilation in (1, (1, 1)) else f", dilation={self.dilation}"
+        return _window(self) + dilation + (", ceil_mode=True" if self.ceil_mode else "")
+
+
+class MaxPool2d(_MaxPool):
     """The largest value of each window (PyTorch's ``MaxPool2d``). The gradient goes to the first largest value.
 
     Parameters
@@ -41,6 +68,8 @@ class MaxPool2d(Layer):
     ceil_mode : bool
         Whether a last window may hang over the end.
     """
+
+    _calls = max_pool2d, max_pool2d_backward
 
     def __init__(
         self,
@@ -56,22 +85,36 @@ class MaxPool2d(Layer):
         self.padding = _padding("MaxPool2d", padding, self.kernel_size, self.stride, self.dilation)
         self.ceil_mode = bool(ceil_mode)
 
+
+class _AvgPool(Layer):
+    """What AvgPool1d and AvgPool2d share: all but their arguments."""
+
+    _calls: ClassVar[tuple[Callable[..., Any], Callable[..., Any]]]
+
+    kernel_size: Any
+    stride: Any
+    padding: Any
+    ceil_mode: bool
+    count_include_pad: bool
+
     @fresh
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        y, indices = max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        options = self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
+        pool, pool_backward = self._calls
+        y = pool(x, *options)
         x_shape = np.shape(x)
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            return max_pool2d_backward(grad_y, indices, x_shape) if need_x else None
+            return pool_backward(grad_y, x_shape, *options) if need_x else None
 
         return y, Backward(backward, y, fresh=True)
 
     def extra_repr(self) -> str:
-        dilation = "" if self.dilation == (1, 1) else f", dilation={self.dilation}"
-        return _window(self) + dilation + (", ceil_mode=True" if self.ceil_mode else "")
+        counted = "" if self.count_include_pad else ", count_include_pad=False"
+        return _window(self) + (", ceil_mode=True" if self.ceil_mode else "") + counted
 
 
-class AvgPool2d(Layer):
+class AvgPool2d(_AvgPool):
     """The mean of each window (PyTorch's ``AvgPool2d``).
 
     Parameters
@@ -87,6 +130,8 @@ class AvgPool2d(Layer):
         Whether the mean counts the padding.
     """
 
+    _calls = avg_pool2d, avg_pool2d_backward
+
     def __init__(
         self,
         kernel_size: int | Pair,
@@ -100,21 +145,6 @@ class AvgPool2d(Layer):
         self.padding = _padding("AvgPool2d", padding, self.kernel_size, self.stride, (1, 1))
         self.ceil_mode = bool(ceil_mode)
         self.count_include_pad = bool(count_include_pad)
-
-    @fresh
-    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        options = self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
-        y = avg_pool2d(x, *options)
-        x_shape = np.shape(x)
-
-        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            return avg_pool2d_backward(grad_y, x_shape, *options) if need_x else None
-
-        return y, Backward(backward, y, fresh=True)
-
-    def extra_repr(self) -> str:
-        counted = "" if self.count_include_pad else ", count_include_pad=False"
-        return _window(self) + (", ceil_mode=True" if self.ceil_mode else "") + counted
 
 
 class AdaptiveAvgPool2d(Layer):
@@ -170,7 +200,7 @@ class AdaptiveMaxPool2d(Layer):
         return f"output_size={self.output_size}"
 
 
-class MaxPool1d(Layer):
+class MaxPool1d(_MaxPool):
     """The largest value of each window of a sequence (PyTorch's ``MaxPool1d``).
 
     Parameters
@@ -184,6 +214,8 @@ class MaxPool1d(Layer):
     ceil_mode : bool
         Whether a last window may hang over the end.
     """
+
+    _calls = max_pool1d, max_pool1d_backward
 
     def __init__(
         self,
@@ -199,22 +231,8 @@ class MaxPool1d(Layer):
         self.padding = _padding1d("MaxPool1d", padding, self.kernel_size, self.stride, self.dilation)
         self.ceil_mode = bool(ceil_mode)
 
-    @fresh
-    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        y, indices = max_pool1d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-        x_shape = np.shape(x)
 
-        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            return max_pool1d_backward(grad_y, indices, x_shape) if need_x else None
-
-        return y, Backward(backward, y, fresh=True)
-
-    def extra_repr(self) -> str:
-        dilation = "" if self.dilation == 1 else f", dilation={self.dilation}"
-        return _window(self) + dilation + (", ceil_mode=True" if self.ceil_mode else "")
-
-
-class AvgPool1d(Layer):
+class AvgPool1d(_AvgPool):
     """The mean of each window of a sequence (PyTorch's ``AvgPool1d``).
 
     Parameters
@@ -230,6 +248,8 @@ class AvgPool1d(Layer):
         Whether the mean counts the padding.
     """
 
+    _calls = avg_pool1d, avg_pool1d_backward
+
     def __init__(
         self,
         kernel_size: int,
@@ -243,21 +263,6 @@ class AvgPool1d(Layer):
         self.padding = _padding1d("AvgPool1d", padding, self.kernel_size, self.stride, 1)
         self.ceil_mode = bool(ceil_mode)
         self.count_include_pad = bool(count_include_pad)
-
-    @fresh
-    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        options = self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
-        y = avg_pool1d(x, *options)
-        x_shape = np.shape(x)
-
-        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            return avg_pool1d_backward(grad_y, x_shape, *options) if need_x else None
-
-        return y, Backward(backward, y, fresh=True)
-
-    def extra_repr(self) -> str:
-        counted = "" if self.count_include_pad else ", count_include_pad=False"
-        return _window(self) + (", ceil_mode=True" if self.ceil_mode else "") + counted
 
 
 class AdaptiveAvgPool1d(Layer):
@@ -303,7 +308,7 @@ def _padding(where: str, padding: Any, kernel: Pair, stride: Pair, dilation: Pai
     return padding
 
 
-def _window(layer: MaxPool1d | MaxPool2d | AvgPool1d | AvgPool2d) -> str:
+def _window(layer: _MaxPool | _AvgPool) -> str:
     stride = "" if layer.stride == layer.kernel_size else f", stride={layer.stride}"
     padding = "" if layer.padding == 0 else f", padding={layer.padding!r}"
     return f"kernel_size={layer.kernel_size}{stride}{padding}"

@@ -3,19 +3,18 @@
 from .adam import Adam, AdamW
 from .averaging import EMA
 from .clipping import clip_grad_norm, clip_grad_value
+from .combined import ChainedScheduler, SequentialLR
 from .optimizer import Optimizer
+from .plateau import ReduceLROnPlateau
 from .rmsprop import RMSprop
 from .schedule import (
-    ChainedScheduler,
     CosineAnnealingLR,
     ExponentialLR,
     LambdaLR,
     LinearLR,
     MultiStepLR,
     OneCycleLR,
-    ReduceLROnPlateau,
     Schedule,
-    SequentialLR,
     StepLR,
 )
 from .sgd import SGD

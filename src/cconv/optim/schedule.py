@@ -35,7 +35,7 @@ class Schedule:
     """
 
     def __init__(self, optimizer: Any):
-        groups = _groups(type(self).__name__, optimizer)
+        groups = groups_of(type(self).__name__, optimizer)
         self.optimizer = optimizer
         # Other schedules of the same optimiser may have changed its rates already.
         self.base_lrs = [group.setdefault("initial_lr", group["lr"]) for group in groups]
@@ -58,9 +58,9 @@ class Schedule:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave. The learning rates themselves are in the optimiser's."""
         where = f"{type(self).__name__}.load_state_dict"
-        _present(where, state, "last_epoch", "base_lrs")
+        present(where, state, "last_epoch", "base_lrs")
         last_epoch = whole(where, "last_epoch", state["last_epoch"])
-        self.base_lrs = _each_group(where, "base_lrs", state["base_lrs"], len(self.base_lrs))
+        self.base_lrs = each_group(where, "base_lrs", state["base_lrs"], len(self.base_lrs))
         self.last_epoch = last_epoch
 
     def _set(self, t: int) -> None:
@@ -269,13 +269,13 @@ class OneCycleLR(Schedule):
         three_phase: bool = False,
     ):
         where = "OneCycleLR"
-        groups = _groups(where, optimizer)
+        groups = groups_of(where, optimizer)
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError(f"{where}: total_steps, or epochs and steps_per_epoch, must be given")
             total_steps = whole(where, "epochs", epochs, 1) * whole(where, "steps_per_epoch", steps_per_epoch, 1)
         self.total_steps = whole(where, "total_steps", total_steps, 1)
-        self.max_lrs = _each_group(where, "max_lr", max_lr, len(groups))
+        self.max_lrs = each_group(where, "max_lr", max_lr, len(groups))
         pct_start = number(where, "pct_start", pct_start, 0)
         if pct_start > 1:
             raise ValueError(f"{where}: pct_start must be at most 1, got {pct_start!r}")
@@ -326,176 +326,13 @@ class OneCycleLR(Schedule):
                     group["momentum"] = momentum
 
 
-class ChainedScheduler(Schedule):
-    """Several schedules of one optimiser at once: each changes the rates that those before it give.
-
-    Parameters
-    ----------
-    schedulers : sequence of Schedule
-        They take no steps of their own from then on.
-    """
-
-    def __init__(self, schedulers: Iterable[Schedule]):
-        self.schedulers = _of_one_optimizer(type(self).__name__, schedulers)
-        super().__init__(self.schedulers[0].optimizer)
-
-    def _rates(self, lrs: list[float], t: int) -> list[float]:
-        for schedule in self.schedulers:
-            lrs = schedule._rates(lrs, t)
-        return lrs
-
-    def _others(self, t: int) -> None:
-        for schedule in self.schedulers:
-            schedule._others(t)
-
-
-class SequentialLR(Schedule):
-    """Several schedules of one optimiser, one after the other, each from its own beginning.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-    schedulers : sequence of Schedule
-        They take no steps of their own from then on.
-    milestones : sequence of int
-        The steps at which the second and further ones begin, rising.
-    """
-
-    def __init__(self, optimizer: Any, schedulers: Iterable[Schedule], milestones: Iterable[int]):
-        self.schedulers = _of_one_optimizer("SequentialLR", schedulers)
-        if self.schedulers[0].optimizer is not optimizer:
-            raise ValueError("SequentialLR: schedulers are of another optimizer")
-        self.milestones = [whole("SequentialLR", "milestones", m) for m in milestones]
-        if len(self.milestones) != len(self.schedulers) - 1 or sorted(set(self.milestones)) != self.milestones:
-            raise ValueError(
-                f"SequentialLR: milestones must be {len(self.schedulers) - 1} rising numbers for "
-                f"{len(self.schedulers)} schedulers, got {self.milestones}"
-            )
-        super().__init__(optimizer)
-
-    def _current(self, t: int) -> tuple[Schedule, int]:
-        index = bisect_right(self.milestones, t)
-        return self.schedulers[index], t - (self.milestones[index - 1] if index else 0)
-
-    def _rates(self, lrs: list[float], t: int) -> list[float]:
-        schedule, since = self._current(t)
-        return schedule._rates(lrs, since)
-
-    def _others(self, t: int) -> None:
-        schedule, since = self._current(t)
-        schedule._others(since)
-
-
-class ReduceLROnPlateau:
-    """Lower the learning rates when a metric has stopped improving. `Trainer` gives it the epoch's figure.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-    mode : {"min", "max"}
-        Whether less or more of the metric is better.
-    factor : float
-        What rates are multiplied by, less than 1.
-    patience : int
-        So many epochs without improvement are borne.
-    threshold : float
-        How much better counts as an improvement.
-    threshold_mode : {"rel", "abs"}
-        Whether `threshold` is a part of the best figure, or a difference.
-    cooldown : int
-        Epochs after a reduction in which nothing is counted.
-    min_lr : float or sequence of float
-        The lowest rate, of each group.
-    eps : float
-        A smaller change of a rate is not made.
-    monitor : str, optional
-        The figure that `Trainer` gives: by default "val_loss", or "loss" where there is no validation.
-    """
-
-    def __init__(
-        self,
-        optimizer: Any,
-        mode: str = "min",
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        threshold_mode: str = "rel",
-        cooldown: int = 0,
-        min_lr: Any = 0.0,
-        eps: float = 1e-8,
-        *,
-        monitor: str | None = None,
-    ):
-        where = "ReduceLROnPlateau"
-        groups = _groups(where, optimizer)
-        self.optimizer = optimizer
-        self.mode = choice(where, "mode", mode, ("min", "max"))
-        self.factor = number(where, "factor", factor, 0)
-        if self.factor >= 1:
-            raise ValueError(f"{where}: factor must be less than 1, got {factor!r}")
-        self.patience = whole(where, "patience", patience)
-        self.threshold = number(where, "threshold", threshold, 0)
-        self.threshold_mode = choice(where, "threshold_mode", threshold_mode, ("rel", "abs"))
-        self.cooldown = whole(where, "cooldown", cooldown)
-        self.min_lrs = _each_group(where, "min_lr", min_lr, len(groups))
-        self.eps = number(where, "eps", eps, 0)
-        self.monitor = monitor
-        self.best = math.inf if mode == "min" else -math.inf
-        self.last_epoch = self.num_bad_epochs = self.cooldown_counter = 0
-
-    def step(self, metrics: float) -> None:
-        """Take note of an epoch's figure, and lower the rates if it is time."""
-        value = float(metrics)
-        self.last_epoch += 1
-        if self._better(value):
-            self.best, self.num_bad_epochs = value, 0
-        else:
-            self.num_bad_epochs += 1
-        if self.cooldown_counter > 0:
-            self.cooldown_counter -= 1
-            self.num_bad_epochs = 0
-        if self.num_bad_epochs > self.patience:
-            for group, lowest in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
-                lr = max(group["lr"] * self.factor, lowest)
-                if group["lr"] - lr > self.eps:
-                    group["lr"] = lr
-            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
-
-    def _better(self, value: float) -> bool:
-        sign = -1 if self.mode == "min" else 1
-        if self.threshold_mode == "rel":
-            return sign * value > sign * self.best * (1 + sign * self.threshold)
-        return sign * value > sign * self.best + self.threshold
-
-    def get_last_lr(self) -> list[float]:
-        """The rate of each group."""
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """What a continued run needs."""
-        return {name: np.array(getattr(self, name)) for name in _PLATEAU}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave. The learning rates themselves are in the optimiser's."""
-        where = "ReduceLROnPlateau.load_state_dict"
-        _present(where, state, *_PLATEAU)
-        best = float(state["best"])
-        counts = {name: whole(where, name, state[name]) for name in _PLATEAU if name != "best"}
-        self.best = best
-        for name, count in counts.items():
-            setattr(self, name, count)
-
-
-_PLATEAU = ("best", "last_epoch", "num_bad_epochs", "cooldown_counter")
-
-
-def _groups(where: str, optimizer: Any) -> list[dict[str, Any]]:
+def groups_of(where: str, optimizer: Any) -> list[dict[str, Any]]:
     if not hasattr(optimizer, "param_groups"):
         raise TypeError(f"{where}: optimizer must be an Optimizer, got {type(optimizer).__name__}")
     return optimizer.param_groups
 
 
-def _each_group(where: str, name: str, value: Any, groups: int) -> list[float]:
+def each_group(where: str, name: str, value: Any, groups: int) -> list[float]:
     """A number for each group, from one for all or a sequence."""
     several = value if isinstance(value, (tuple, list, np.ndarray)) else [value] * groups
     if len(several) != groups:
@@ -503,19 +340,7 @@ def _each_group(where: str, name: str, value: Any, groups: int) -> list[float]:
     return [number(where, name, each, 0) for each in several]
 
 
-def _present(where: str, state: Mapping[str, Any], *names: str) -> None:
+def present(where: str, state: Mapping[str, Any], *names: str) -> None:
     for name in names:
         if name not in state:
             raise ValueError(f"{where}: {name!r} is missing")
-
-
-def _of_one_optimizer(where: str, schedulers: Iterable[Schedule]) -> list[Schedule]:
-    listed = list(schedulers)
-    if not listed:
-        raise ValueError(f"{where}: schedulers is empty")
-    for schedule in listed:
-        if not isinstance(schedule, Schedule):
-            raise TypeError(f"{where}: schedulers must be formulas of the step, got {type(schedule).__name__}")
-        if schedule.optimizer is not listed[0].optimizer:
-            raise ValueError(f"{where}: schedulers must be of one optimizer")
-    return listed
