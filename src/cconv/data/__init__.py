@@ -5,12 +5,14 @@ samplers.py   BalancedSampler, WeightedSampler: which examples an epoch holds
 batches.py    the batches of one epoch in an order that a seed fixes
 dataset.py    Dataset: examples and labels, arrays or tuples and dicts of them (rows.py)
 datasets.py   the sets: digits, optdigits, mnist, fashion_mnist
+cifar.py      cifar10, cifar100
 idx.py        read_idx: the file format of MNIST
 store.py      where files are looked for, and how they are downloaded and checked
 streams.py    plain or gzip files, read up to a bound
 """
 
 from .batches import batches
+from .cifar import cifar10, cifar100
 from .dataset import Dataset
 from .datasets import digits, fashion_mnist, mnist, optdigits
 from .idx import read_idx
@@ -23,6 +25,8 @@ __all__ = [
     "Loader",
     "WeightedSampler",
     "batches",
+    "cifar10",
+    "cifar100",
     "digits",
     "fashion_mnist",
     "mnist",
