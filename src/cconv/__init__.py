@@ -7,7 +7,7 @@
     optim         optimisers, schedules, clipping, averages of weights
     data          digits, MNIST, Fashion-MNIST, CIFAR, folders of pictures; batches, loaders, samplers
     models        LeNet-5, ResNet-18 and ResNet-20, and networks of the pattern [[conv] * n -> pool] * m -> [linear] * k
-    Trainer       the training loop: history, metrics, progress, callbacks
+    Trainer       the training loop: history, metrics, progress, callbacks, checkpoints to go on from
     gradcheck     a layer's gradients against numerical ones
     reference     every operation of `functional` in pure Python, to read and to test against
 """
@@ -21,9 +21,10 @@ from ._shapes import conv_output_size
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
 from .doctor import gradcheck
-from .train import Trainer
+from .train import Checkpoint, Trainer
 
 __all__ = [
+    "Checkpoint",
     "FormatError",
     "Trainer",
     "__version__",

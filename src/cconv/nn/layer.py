@@ -295,6 +295,18 @@ class Layer:
         """
         _state.assign(self._state(), state, "load_state_dict")
 
+    def get_extra_state(self) -> dict[str, Any]:
+        """What a training checkpoint keeps of this layer beside parameters and buffers: arrays and plain values.
+
+        For a layer that draws random numbers: its seed and counter. Weight files do not hold it.
+        """
+        return {}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `get_extra_state` gave."""
+        if state:
+            raise ValueError(f"{type(self).__name__}: has no extra state, got {', '.join(map(str, state))}")
+
     def save(self, path: str | os.PathLike, metadata: Mapping[str, str] | None = None) -> None:
         """Write all parameters and buffers to a safetensors file, with PyTorch's names and layouts.
 

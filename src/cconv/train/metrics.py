@@ -81,6 +81,17 @@ class Means:
         for name, metric in self._metrics.items():
             sums[name] += float(metric(logits, y)) * size
 
+    def state_dict(self) -> dict[str, Any]:
+        """Sums so far, as plain values."""
+        return {"sums": dict(self._sums), "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave for the same metrics."""
+        sums = {name: float(state["sums"][name]) for name in self._sums}
+        self._sums, self._count = sums, int(state["count"])
+
     def result(self) -> dict[str, float]:
-        """The means by name."""
+        """The means by name; ValueError where there was no batch."""
+        if not self._count:
+            raise ValueError("Trainer: the data gave no batch")
         return {name: total / self._count for name, total in self._sums.items()}
