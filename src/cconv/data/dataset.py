@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .rows import as_arrays, leaves, same_length
+from .rows import as_arrays, lazily, leaves, same_length
 
 
 class Dataset:
@@ -50,7 +50,15 @@ class Dataset:
         weight = None if self.sample_weight is None else _indexed(self.sample_weight, index)
         if isinstance(index, (int, np.integer)):
             return (x, y) if weight is None else (x, y, weight)
-        return Dataset(x, y, self.name, self.classes, weight)
+        return self._part(x, y, weight, index)
+
+    def lazily(self, rows: np.ndarray) -> Dataset:
+        """``dataset[rows]``, of which the rows of an ``np.memmap`` are read only when they are asked for."""
+        weight = None if self.sample_weight is None else lazily(self.sample_weight, rows)
+        return self._part(lazily(self.x, rows), lazily(self.y, rows), weight, rows)
+
+    def _part(self, x: Any, y: Any, sample_weight: Any, index: Any) -> Dataset:
+        return Dataset(x, y, self.name, self.classes, sample_weight)
 
     def __repr__(self) -> str:
         parts = {"x": self.x, "y": self.y}

@@ -8,13 +8,44 @@ from typing import Any
 import numpy as np
 
 
+class Rows:
+    """Some rows of a memmap, read when they are asked for: shape, dtype, length, and indexing along the first axis.
+
+    Parameters
+    ----------
+    source : array
+    rows : array (n,) of int
+    """
+
+    def __init__(self, source: np.ndarray, rows: np.ndarray):
+        self._source = source
+        self._rows = rows
+        self.shape = (len(rows), *source.shape[1:])
+        self.dtype = source.dtype
+        self.ndim = source.ndim
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return np.asarray(self._source[self._rows[index]])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("Rows: the rows of a memmap are read into a new array, but copy=False")
+        return np.asarray(self[:], dtype)
+
+    def __repr__(self) -> str:
+        return f"Rows(shape={self.shape}, dtype={self.dtype}: np.asarray(...) reads them all)"
+
+
 def as_arrays(value: Any) -> Any:
     """`value` with arrays in the place of what is array_like; a memmap stays one."""
     if isinstance(value, tuple):
         return tuple(as_arrays(item) for item in value)
     if isinstance(value, dict):
         return {key: as_arrays(item) for key, item in value.items()}
-    return np.asanyarray(value)
+    return value if isinstance(value, Rows) else np.asanyarray(value)
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
@@ -52,4 +83,16 @@ def take(value: Any, rows: slice | np.ndarray, copy: bool = False) -> Any:
         return {key: take(item, rows, copy) for key, item in value.items()}
     if isinstance(value, np.memmap):
         return np.array(value[rows]) if isinstance(rows, slice) else np.asarray(value[rows])
-    return value[rows].copy() if copy and isinstance(rows, slice) else value[rows]
+    taken = value[rows]
+    return taken.copy() if copy and isinstance(rows, slice) and not isinstance(value, Rows) else taken
+
+
+def lazily(value: Any, rows: np.ndarray) -> Any:
+    """As `take` with an array of indices, but of a memmap nothing is read yet."""
+    if isinstance(value, tuple):
+        return tuple(lazily(item, rows) for item in value)
+    if isinstance(value, dict):
+        return {key: lazily(item, rows) for key, item in value.items()}
+    if isinstance(value, Rows):
+        return Rows(value._source, value._rows[rows])
+    return Rows(value, rows) if isinstance(value, np.memmap) else value[rows]
