@@ -204,6 +204,24 @@ def test_a_loader_and_an_iterable_go_on(tmp_path, prefetch):
         assert bits(again) == bits(expected)
 
 
+@pytest.mark.parametrize("steps", [7, 10])
+def test_a_loader_without_a_seed_goes_on_with_the_runs(tmp_path, steps):
+    def loader():
+        return data.Loader((X, Y), 8, augment=shifted)
+
+    expected = trainer_of([StopAt(steps)])
+    used = loader()
+    with pytest.raises(Stop):
+        expected.fit(used, epochs=3, checkpoint=Checkpoint(tmp_path, every_batches=1))
+    del expected.callbacks[0]
+    expected.fit(used, epochs=3 - expected.epoch)
+    again = trainer_of()
+    cconv.manual_seed(99)
+    other = loader()
+    again.fit(other, epochs=3, checkpoint=tmp_path, resume=True)
+    assert other.seed == used.seed and bits(again) == bits(expected)
+
+
 def test_accumulated_gradients_go_on(tmp_path):
     expected = trainer_of(accumulate=3)
     fit(expected)

@@ -52,6 +52,9 @@ class Loader:
         The epoch that the next ``for`` loop gets.
     examples : int
         Examples in an epoch.
+    seed : int
+    seed_given : bool
+        Whether it was given as an int; a continued training replaces one that was drawn by that of the run.
 
     Notes
     -----
@@ -91,9 +94,8 @@ class Loader:
         self.augment = _checked_augment(augment)
         self.epoch = 0
         # A seed drawn by chance must be drawn once, or a resumed epoch would not be the same.
-        chosen = fresh_seed(seed) if seed is None or isinstance(seed, np.random.Generator) else seed
-        self._key = fresh_seed(chosen)
-        self.seed = int(chosen)
+        self.seed_given = not (seed is None or isinstance(seed, np.random.Generator))
+        self.reseed(seed if self.seed_given else fresh_seed(seed))  # type: ignore[arg-type]
         _, first = next(leaves(self._parts[0]))
         self._length = len(first)
         self._drawn = self._length if sampler is None else len(self._indices(0))
@@ -145,6 +147,11 @@ class Loader:
 
         numbers = range(start, self._batches)
         return ahead(prepare, numbers, self.prefetch) if self.prefetch else (prepare(batch) for batch in numbers)
+
+    def reseed(self, seed: int) -> None:
+        """Draw from here on what a Loader of this seed draws."""
+        self._key = fresh_seed(seed)
+        self.seed = int(seed)
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides which examples a batch holds, as plain values of JSON: what a checkpoint keeps and compares."""

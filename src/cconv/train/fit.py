@@ -7,6 +7,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +56,8 @@ class Fit:
         self._hooks = hooks
         self._shown = shown
         self._interrupts = interrupts
+        self._kept = (-1, -1)  # epochs and batches done at the last checkpoint
+        self._path: Path | None = None
         self._step = Step(
             trainer.model, trainer.loss, trainer.optimizer, trainer.clip_norm, trainer.stop_on_nan, interrupts
         )
@@ -66,7 +69,11 @@ class Fit:
             while trainer.epoch < last and not trainer.stop:
                 self._epoch()
         except KeyboardInterrupt:
-            kept = "" if self._saver is None else f"; checkpoint: {self._saver.write(trainer)}"
+            kept = ""
+            if self._saver is not None:
+                if self._kept != (trainer.epoch, trainer.steps):
+                    self._path = self._saver.write(trainer)
+                kept = f"; checkpoint: {self._path}"
             if trainer.progress and sys.stdout is not None:
                 epoch, batches = trainer.epoch + 1, trainer._at.batch
                 print(f"interrupted in epoch {epoch}, after {batches} batches{kept}", flush=True)
@@ -93,8 +100,7 @@ class Fit:
             self._interrupts.release()
         self._shown.end_epoch(record)
         self._call("on_epoch_end", record)
-        if self._saver is not None:
-            self._saver.write(trainer)
+        self._save()
 
     def _batches(self) -> dict[str, float]:
         """The batches of this epoch that are not done yet; the figures of all."""
@@ -130,8 +136,18 @@ class Fit:
                 self._shown.batch(size, at.means)
                 self._call("on_batch_end", at.batch, loss)
                 if self._saver is not None and not trainer.stop and self._saver.due(count):
-                    self._saver.write(trainer)
+                    self._save()
         return at.means.result() | {"images_per_second": at.images / max(at.seconds, 1e-9)}
+
+    def _save(self) -> None:
+        """Write a checkpoint, which an interrupt waits for."""
+        if self._saver is not None:
+            self._interrupts.hold()
+            try:
+                self._path = self._saver.write(self._trainer)
+                self._kept = self._trainer.epoch, self._trainer.steps
+            finally:
+                self._interrupts.release()
 
     def _step_schedule(self, record: dict[str, Any]) -> None:
         schedule = self._trainer.schedule

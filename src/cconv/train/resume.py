@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data import Loader
 from .checkpoint import Checkpoint, Saved
 from .sources import Source
 
@@ -46,8 +47,11 @@ def begin_call(trainer: Trainer, where: str, saver: Checkpoint | None, resume: A
 
 def check_data(trainer: Trainer, where: str, train: Source, resume: bool) -> None:
     """An epoch in progress goes on with the data that it began with, or not at all."""
-    at, data = trainer._at, train.fingerprint()
-    before, at.data = at.data or {}, data
+    at = trainer._at
+    before = at.data or {}
+    if resume and isinstance(train, Loader) and not train.seed_given and "seed" in before:
+        train.reseed(before["seed"])
+    at.data = data = train.fingerprint()
     if at.batch and data != before:
         names = [name for name in data | before if data.get(name) != before.get(name)]
         changed = ", ".join(f"{name} was {before.get(name)}, is {data.get(name)}" for name in names)
