@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 # Streams: one a purpose, so that a seed given to two of them does not make them draw the same numbers.
-DEFAULT, SHUFFLE, DROPOUT = range(3)
+DEFAULT, SHUFFLE, DROPOUT, AUGMENT = range(4)
 
 _WORD = 2**64
 
