@@ -1,7 +1,8 @@
-"""Data sets, files of pictures, and batches.
+"""Data sets, files of pictures, batches, and augmentation.
 
 loader.py         Loader: the batches of every epoch; sampled, augmented, prepared ahead by a thread (prefetch.py)
 samplers.py       BalancedSampler, WeightedSampler: which examples an epoch holds
+augment.py        random changes to images; _geometry.py: the operations that they consist of
 batches.py        the batches of one epoch in an order that a seed fixes
 dataset.py        Dataset: examples and labels, arrays or tuples and dicts of them (rows.py)
 split.py          split a set in two; mean and standard deviation of channels
@@ -14,6 +15,19 @@ store.py          where files are looked for, and how they are downloaded and ch
 streams.py        plain or gzip files, read up to a bound
 """
 
+from .augment import (
+    Compose,
+    Cutout,
+    ElasticTransform,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomRotation,
+    RandomShift,
+    RandomVerticalFlip,
+)
 from .batches import batches
 from .cifar import cifar10, cifar100
 from .dataset import Dataset
@@ -27,10 +41,21 @@ from .split import mean_std, split
 
 __all__ = [
     "BalancedSampler",
+    "Compose",
+    "Cutout",
     "Dataset",
+    "ElasticTransform",
     "ImageFolder",
     "Loader",
     "Preprocessing",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "RandomShift",
+    "RandomVerticalFlip",
     "WeightedSampler",
     "batches",
     "cifar10",
