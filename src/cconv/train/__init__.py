@@ -8,13 +8,30 @@ state.py       all that a continued run needs
 checkpoint.py  the folder that it is kept in
 resume.py      where a call of fit begins
 interrupt.py   Ctrl-C
-metrics.py     accuracy, and running means of metrics
+metrics.py     accuracy, and figures of metrics over many batches
 history.py     History: what fit returns
 progress.py    a bar on a terminal, lines elsewhere
+callbacks.py   early stopping, best weights, logs
+lr_finder.py   the learning-rate range test
+predict.py     prediction in batches, within a bound on memory
 """
 
+from .callbacks import BestWeights, EarlyStopping, JsonLines, TensorBoard
 from .checkpoint import Checkpoint
 from .history import History
+from .lr_finder import LRCurve, find_lr
+from .predict import predict
 from .trainer import Trainer
 
-__all__ = ["Checkpoint", "History", "Trainer"]
+__all__ = [
+    "BestWeights",
+    "Checkpoint",
+    "EarlyStopping",
+    "History",
+    "JsonLines",
+    "LRCurve",
+    "TensorBoard",
+    "Trainer",
+    "find_lr",
+    "predict",
+]
