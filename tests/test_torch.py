@@ -60,6 +60,14 @@ def pad(x, pad, mode="constant", value=None):
     return T.pad(x, pad, mode, value)
 
 
+def interpolate(x, mode, **options):
+    if x.ndim == 4 or mode == "linear":
+        return T.interpolate(x, mode=mode, **options)
+    # PyTorch's kernels for sequences count places of nearest numbers in another precision than those for images.
+    options |= {name: (1, *options[name]) for name in ("size", "scale_factor") if name in options}
+    return T.interpolate(x[:, :, None], mode=mode, **options)[:, :, 0]
+
+
 def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, training=False, eps=1e-5):
     """With the statistics that x is normalised with, as PyTorch reports them through running ones that keep nothing."""
     if not training:
@@ -115,6 +123,7 @@ TWINS = {
         x, tuple(np.atleast_1d(normalized_shape)), weight, bias, eps
     ),
     "pad": pad,
+    "interpolate": interpolate,
     "conv1d": conv1d,
     "max_pool1d": max_pool1d,
     "avg_pool1d": T.avg_pool1d,
@@ -159,6 +168,7 @@ GRADIENTS = {
     "avg_pool1d": (("x",), lambda g, a, y, o: (F.avg_pool1d_backward(g, a["x"].shape, **o),)),
     "adaptive_avg_pool1d": (("x",), lambda g, a, y, o: (F.adaptive_avg_pool1d_backward(g, a["x"].shape),)),
     "adaptive_max_pool2d": (("x",), lambda g, a, y, o: (F.adaptive_max_pool2d_backward(g, y[1], a["x"].shape),)),
+    "interpolate": (("x",), lambda g, a, y, o: (F.interpolate_backward(g, a["x"].shape, **o),)),
     "pad": (
         ("x",),
         lambda g, a, y, o: (F.pad_backward(g, a["x"].shape, o["pad"], o.get("mode", "constant")),),
@@ -216,7 +226,7 @@ MANY = (
         "avg_pool1d",
         "adaptive_avg_pool2d",
     ),
-    *("batch_norm", "group_norm", "layer_norm", "pad"),
+    *("batch_norm", "group_norm", "layer_norm", "pad", "interpolate"),
     *LOSSES,
 )
 CALLS = [(name, seed) for name in FORWARD for seed in range(100, 160 if name in MANY else 110)]

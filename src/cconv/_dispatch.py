@@ -24,6 +24,7 @@ _KERNELS = (
         "peak",
         "pointwise",
         "pool2d",
+        "resize",
     ),
     "winograd",
 )
@@ -39,6 +40,7 @@ norm: ModuleType
 optimizer: ModuleType
 peak: ModuleType
 pointwise: ModuleType
+resize: ModuleType
 winograd: ModuleType
 isa: str
 

@@ -35,6 +35,7 @@ from .loss import (
 from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from .pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
 from .preprocess import Normalize, Rescale
+from .resize import Upsample
 
 __all__ = [
     "ELU",
@@ -86,5 +87,6 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Upsample",
     "init",
 ]

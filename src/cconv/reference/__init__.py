@@ -76,6 +76,7 @@ from .pool import (
     max_pool2d,
     max_pool2d_backward,
 )
+from .resize import interpolate, interpolate_backward
 from .sequence import (
     adaptive_avg_pool1d,
     adaptive_avg_pool1d_backward,
@@ -129,6 +130,8 @@ __all__ = [
     "hardswish_backward",
     "huber_loss",
     "huber_loss_backward",
+    "interpolate",
+    "interpolate_backward",
     "l1_loss",
     "l1_loss_backward",
     "layer_norm",
