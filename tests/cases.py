@@ -348,6 +348,8 @@ ACTIVATIONS = {
     "gelu": ("x", {}),
     "silu": ("x", {}),
     "hardswish": ("x", {}),
+    "hardtanh": ("x", {"min_val": -0.7, "max_val": 0.4}),
+    "hardsigmoid": ("x", {}),
     "softmax": ("x", {"dim": 1}),
     "log_softmax": ("x", {"dim": 1}),
 }

@@ -133,9 +133,11 @@ TWINS = {
         name: getattr(T, name)
         for name in (
             *("relu", "leaky_relu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax"),
-            *("elu", "gelu", "silu", "hardswish"),
+            *("elu", "gelu", "silu", "hardswish", "hardtanh"),
         )
     },
+    # PyTorch's own gradient has a sixth rounded to float32.
+    "hardsigmoid": lambda x: T.relu6(x + 3) / 6,
     "maxout": lambda x, pool_size: x.unflatten(1, (-1, pool_size)).max(2).values,
     **{name: loss_twin(name) for name in LOSSES},
 }
@@ -181,7 +183,7 @@ GRADIENTS = {
         name: (("x",), lambda g, a, y, o, name=name: (getattr(F, f"{name}_backward")(g, a["x"], **o),))
         for name in (
             *("leaky_relu", "softplus", "softmax", "log_softmax"),
-            *("elu", "gelu", "silu", "hardswish", "maxout"),
+            *("elu", "gelu", "silu", "hardswish", "hardtanh", "hardsigmoid", "maxout"),
         )
     },
     **{
@@ -274,7 +276,14 @@ def test_activations_at_the_edges(name, isa, dtype):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("elu", {"alpha": 0.5}), ("gelu", {}), ("gelu", {"approximate": "tanh"}), ("silu", {}), ("hardswish", {})],
+    [
+        ("elu", {"alpha": 0.5}),
+        ("gelu", {}),
+        ("gelu", {"approximate": "tanh"}),
+        ("silu", {}),
+        ("hardswish", {}),
+        ("hardtanh", {"min_val": 0, "max_val": 6}),
+    ],
 )
 def test_products_at_the_edges(name, options, isa, dtype):
     """PyTorch one number at a time: its vectors make gelu(inf) NaN in float32, and so do slopes of gelu's approximation

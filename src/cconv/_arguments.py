@@ -214,7 +214,7 @@ class PadBackward(NamedTuple):
 
 
 class Resize(NamedTuple):
-    """Arguments of an interpolation; `sizes` of y's axes beside N and C, `scales` as given, None where sizes say them."""
+    """Arguments of an interpolation; `sizes` of y beside N and C; `scales` as given, or None."""
 
     x: np.ndarray
     sizes: tuple[int, ...]
@@ -892,6 +892,14 @@ def probability(where: str, p) -> float:
 def approximate(where: str, value) -> bool:
     """Whether gelu is to be the approximation by tanh."""
     return choice(where, "approximate", value, ("none", "tanh")) == "tanh"
+
+
+def between(where: str, min_val, max_val) -> tuple[float, float]:
+    """(min_val, max_val) of hardtanh."""
+    low, high = number(where, "min_val", min_val), number(where, "max_val", max_val)
+    if low > high:
+        raise ValueError(f"{where}: min_val must be at most max_val={max_val!r}, got {min_val!r}")
+    return low, high
 
 
 def maxout(where: str, x, pool_size) -> tuple[np.ndarray, int, tuple[int, ...]]:

@@ -110,7 +110,7 @@ def _tables(x_shape, y_shape, scales, mode: str, align_corners: bool, dtype, tra
 @lru_cache(maxsize=256)
 def _table(n: int, m: int, scale_factor: float | None, mode: str, align_corners: bool, dtype: np.dtype) -> Table:
     """(terms, m): the places in 0..n - 1 that each of m outputs takes its terms from, and their weights."""
-    # In PyTorch's precision, mostly: where i * scale is an integer but for rounding, its kernels differ among themselves.
+    # In PyTorch's precision, mostly: its kernels differ where i * scale is an integer but for rounding.
     kind = np.float32 if mode.startswith("nearest") else dtype.type
     i = np.arange(m).astype(kind)
     scale = kind(n) / kind(m) if scale_factor is None else kind(1 / scale_factor)
