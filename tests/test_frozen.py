@@ -95,10 +95,10 @@ class TestActivations:
         model = nn.Sequential(nn.Tanh(), nn.Sequential(nn.Linear(3, 2)))
         with pytest.raises(ValueError, match=r"Sequential has no layer 'fc', it has '0', '1', '1.0'"):
             model.activations(images(2, 3), "fc")
-        with pytest.raises(ValueError, match="give the name of at least one layer, such as '1.0'"):
+        with pytest.raises(ValueError, match=r"give the name of at least one layer, such as '1\.0'"):
             model.activations(images(2, 3))
         with pytest.raises(
-            ValueError, match=r"Sequential\[1\] Sequential\[0\] Linear: in_features=3, but Tanh gives 4 for"
+            ValueError, match=r"Sequential\[1\] Sequential\[0\] Linear: in_features=3, but Tanh gives 4"
         ):
             model.activations(images(2, 4), "1.0")
         model.spare = nn.Tanh()

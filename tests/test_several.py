@@ -86,7 +86,7 @@ def test_two_towers(named):
     model = two_towers(named)
     pictures, numbers, labels = images(6, 1, 6, 6), images(6, 3, seed=1), np.array([0, 1, 2, 0, 1, 2])
     x = {"picture": pictures, "numbers": numbers} if named else (pictures, numbers)
-    assert [*model.state_dict()][0] == ("0.picture.0.weight" if named else "0.0.0.weight")
+    assert next(iter(model.state_dict())) == ("0.picture.0.weight" if named else "0.0.0.weight")
     criterion = nn.CrossEntropyLoss()
     logits, backward = model.forward(x)
     assert_array_equal(logits, model(x))
@@ -151,7 +151,7 @@ def test_gradients_are_cast():
     grads = backward(np.ones_like(y, np.float64))
     assert [grad.dtype for grad in grads] == [np.float32, np.float32]
     heads = nn.Parallel(nn.Identity(), nn.Linear(3, 2), merge=None)
-    outputs, backward = heads.forward(images(4, 3, dtype=np.float32))
+    _, backward = heads.forward(images(4, 3, dtype=np.float32))
     assert backward([np.ones((4, 3)), np.ones((4, 2))]).dtype == np.float32
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any
 
@@ -23,14 +24,13 @@ def outputs_of(model: Layer, x: Any, names: tuple[str, ...]) -> Any:
     found: dict[str, Any] = {}
     for name in dict.fromkeys(names):
         if name not in layers:
+            known = _listed([*layers][1:])
             raise ValueError(
                 f"activations: {type(model).__name__} has no layer {name!r}, it has {_listed([*layers][1:])}"
             )
         _listen(layers[name], name, found, len(set(names)))
-    try:
+    with contextlib.suppress(_Done):
         listener(x)
-    except _Done:
-        pass
     for name in names:
         if name not in found:
             raise ValueError(f"activations: a prediction of {type(model).__name__} does not call {name!r}")

@@ -95,9 +95,9 @@ class Parallel(_Branches):
         results = [self._run(name, x, train) for name in self._branches]
         backwards = [run for _, run in results]
         outputs = tuple(y for y, _ in results)
-        if self.merge is None:
-            y, parts_of = outputs, tuple
-        else:
+        y: Any = outputs
+        parts_of: Callable[[Any], Sequence[Any]] = tuple
+        if self.merge is not None:
             names = [f"Parallel[{i}] {type(branch).__name__}" for i, branch in enumerate(self)]
             y, parts_of = joined("Parallel", names, outputs, self.dim if self.merge == "concat" else None)
         del results, outputs

@@ -119,7 +119,7 @@ class Sequential(Layer):
         locate(error, f"{type(self).__name__}[{index}]", self._layers, index, x_shape)
 
 
-def as_layer(kind: str, layer: Any, index: int) -> Layer:
+def as_layer(kind: str, layer: Any, index: int | str) -> Layer:
     if isinstance(layer, type):
         given = f"the class {layer.__name__}: write {layer.__name__}()"
     elif isinstance(layer, (list, tuple)):
