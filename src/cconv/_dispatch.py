@@ -25,6 +25,7 @@ _KERNELS = (
         "peak",
         "pointwise",
         "pool2d",
+        "resize",
     ),
     "winograd",
 )
@@ -41,6 +42,7 @@ norm: ModuleType
 optimizer: ModuleType
 peak: ModuleType
 pointwise: ModuleType
+resize: ModuleType
 winograd: ModuleType
 isa: str
 
