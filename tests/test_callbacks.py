@@ -1,5 +1,6 @@
 """Early stopping, best weights, logs: alone, driven by hand, and under Trainer."""
 
+import contextlib
 import json
 import math
 import struct
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import cconv
 from cconv import nn
 from cconv.train import BestWeights, EarlyStopping, JsonLines, TensorBoard
 
@@ -24,6 +26,7 @@ class Script:
         self.model.weight.value = np.zeros((1, 2))  # and from then on the number of epochs
         self.optimizer = SimpleNamespace(lr=0.5)
         self.epoch, self.stop = 0, False
+        self.averaged = contextlib.nullcontext
 
     def call(self, hook, *arguments):
         for callback in self.callbacks:
@@ -326,3 +329,23 @@ def test_tensorboard_is_an_extra(tmp_path):
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found == 'TensorBoard: tensorboardX is not installed: pip install "cconv[tensorboard]"\n'
+
+
+def test_the_best_weights_are_those_that_validation_saw():
+    """With averages of weights validation sees the averages."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 4)).astype(np.float32), np.arange(40) % 3
+    model = nn.Sequential(nn.Linear(4, 3, rng=0))
+    best = BestWeights()
+    trainer = cconv.Trainer(
+        model,
+        nn.CrossEntropyLoss(),
+        cconv.optim.SGD(model.parameters(), lr=0.5),
+        callbacks=[best],
+        ema=cconv.optim.EMA(model, 0.9),
+        seed=0,
+        progress=False,
+    )
+    history = trainer.fit((x, y), epochs=4, batch_size=8, validation=(x, y))
+    trainer.ema = None
+    assert trainer.evaluate((x, y))["loss"] == min(history["val_loss"])

@@ -8,7 +8,7 @@ import pytest
 
 import cconv
 from cconv import nn, optim
-from cconv.data import Dataset, batches
+from cconv.data import Dataset, Loader, batches
 from cconv.train import History, Trainer
 from cconv.train.metrics import accuracy
 
@@ -175,6 +175,112 @@ def test_predictions_do_not_depend_on_the_batch_size():
         assert np.array_equal(trainer.predict(x, batch_size=size), expected)
     assert np.array_equal(trainer.predict(Dataset(x, x)), expected)
     assert trainer.predict(x[:0]).shape == (0, 3)
+
+
+def test_the_range_test_leaves_no_trace():
+    trainer = _trainer()
+    x, y = _blobs()
+    trainer.fit((x, y))
+    before, state = _bits(trainer), trainer.optimizer.state_dict()
+    curve = trainer.find_lr((x, y), 16, steps=30, start=1e-4)
+    assert 1e-4 < curve.suggestion < 10
+    assert _bits(trainer) == before
+    assert all(np.array_equal(state[name], value) for name, value in trainer.optimizer.state_dict().items())
+    with pytest.raises(ValueError, match="batches is empty"):
+        trainer.find_lr(iter([]))
+
+
+# Several batches a step, by the step, with averages and weights
+
+
+def test_accumulated_batches_are_one_larger_batch():
+    x, y = _blobs(50)
+    together, apart = _trainer(), _trainer(accumulate=3)
+    together.fit((x, y), epochs=3, batch_size=24)
+    apart.fit((x, y), epochs=3, batch_size=8)
+    for a, b in zip(together.model.parameters(), apart.model.parameters(), strict=True):
+        np.testing.assert_allclose(a.value, b.value, rtol=1e-5, atol=1e-6)
+    assert together.history[-1]["loss"] == pytest.approx(apart.history[-1]["loss"], rel=1e-5)
+    assert apart.steps == 21
+
+
+def test_accumulated_sums_are_sums():
+    x, y = _blobs(24)
+    together, apart = _trainer(lr=1e-3), _trainer(lr=1e-3, accumulate=3)
+    for trainer, size in ((together, 24), (apart, 8)):
+        trainer.loss = nn.CrossEntropyLoss(reduction="sum")
+        trainer.fit((x, y), batch_size=size)
+    for a, b in zip(together.model.parameters(), apart.model.parameters(), strict=True):
+        np.testing.assert_allclose(a.value, b.value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_schedule_by_the_step():
+    trainer = _trainer()
+    trainer.schedule = optim.OneCycleLR(trainer.optimizer, 0.5, total_steps=8)
+    trainer.schedule_interval = "step"
+    seen = []
+    trainer.callbacks.append(type("Seen", (), {"on_batch_end": lambda self, t, b, loss: seen.append(t.optimizer.lr)})())
+    trainer.fit(_blobs(), epochs=2, batch_size=15)
+    by_hand = _trainer()
+    schedule = optim.OneCycleLR(by_hand.optimizer, 0.5, total_steps=8)
+    expected = []
+    for _ in range(8):
+        schedule.step()
+        expected.append(by_hand.optimizer.lr)
+    assert seen == expected
+
+
+def test_validation_sees_the_averages():
+    x, y = _blobs()
+    trainer = _trainer()
+    trainer.ema = optim.EMA(trainer.model, 0.9)
+    history = trainer.fit((x, y), epochs=2, batch_size=20, validation=(x, y))
+    own = [p.value.copy() for p in trainer.model.parameters()]
+    with trainer.ema.averaged():
+        logits = trainer.model(x)
+    loss = float(trainer.loss(logits, y))
+    assert trainer.ema.updates == 6 and history[-1]["val_loss"] == pytest.approx(loss, rel=1e-6)
+    assert all(np.array_equal(a, p.value) for a, p in zip(own, trainer.model.parameters(), strict=True))
+
+
+def test_sample_weights_reach_the_loss():
+    x, y = _blobs(48)
+    weight = np.random.default_rng(1).random(48).astype(np.float32)
+    trainer, by_hand = _trainer(), _trainer()
+    trainer.fit((x, y, weight), batch_size=16)
+    for bx, by, bw in Loader((x, y, weight), 16, seed=0):
+        logits, backward = by_hand.model.forward(bx)
+        _, loss_backward = by_hand.loss.forward(logits, by, sample_weight=bw)
+        by_hand.optimizer.zero_grad()
+        backward(loss_backward(), need_x=False)
+        by_hand.optimizer.step()
+    assert _bits(trainer) == _bits(by_hand)
+
+
+def test_iterables_of_batches():
+    x, y = _blobs()
+
+    class Stream:
+        def __iter__(self):
+            return ([x[i : i + 10], y[i : i + 10]] for i in range(0, 60, 10))
+
+    trainer, by_arrays = _trainer(), _trainer()
+    history = trainer.fit(Stream(), epochs=2, validation=Stream())
+    by_arrays.fit(Loader((x, y), 10, shuffle=False), epochs=2)
+    assert _bits(trainer) == _bits(by_arrays) and history[-1]["val_accuracy"] > 0
+    with pytest.raises(ValueError, match="train is an iterator, used up after one epoch"):
+        _trainer().fit(iter(Stream()), epochs=2)
+    listed = _trainer()
+    listed.fit(list(Stream()), epochs=2)
+    assert _bits(listed) == _bits(trainer)
+    with pytest.raises(TypeError, match="must give batches"):
+        _trainer().fit(batch for batch in (x, y))
+    with pytest.raises(TypeError, match=r"train: data must be a Dataset, .*, got a list of 4"):
+        _trainer().fit([x, y, x, y])
+    with pytest.raises(ValueError, match="gave no batch"):
+        _trainer().fit([])
+    with pytest.raises(TypeError, match="augment goes with arrays"):
+        _trainer().fit(Stream(), augment=lambda x, rng: x)
 
 
 # Metrics

@@ -101,7 +101,8 @@ class BestWeights(_Best):
 
     def on_epoch_end(self, trainer: Any, record: Mapping[str, Any]) -> None:
         if self._improves(record):
-            self._weights = trainer.model.state_dict()
+            with trainer.averaged():
+                self._weights = trainer.model.state_dict()
 
     def on_fit_end(self, trainer: Any) -> None:
         if self.restore and self._weights:

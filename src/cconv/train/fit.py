@@ -116,7 +116,7 @@ class Fit:
                     if not done:
                         break
                     for each in done:
-                        at.means.add(each.loss, each.logits, each.batch[1])
+                        at.means.add(each.loss, each.logits, *each.batch[1:])
                     size, count = sum(each.size for each in done), len(done)
                     at.batch += count
                     at.images += size

@@ -84,7 +84,8 @@ def source(where: str, name: str, data: Any, batch_size: int, **options: Any) ->
         if not len(data):
             raise ValueError(f"{where}: {name} gives no batch: {data!r}")
         return data
-    if isinstance(data, (Dataset, tuple, list)):
+    several = isinstance(data, list) and all(isinstance(batch, (tuple, list)) for batch in data)
+    if isinstance(data, (Dataset, tuple, list)) and not several:
         parts = parts_of(f"{where}: {name}", "data", data)
         if not size_of(parts[0]):
             raise ValueError(f"{where}: {name} is empty")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,17 @@ import numpy as np
 from .._checks import choice, number
 from .._random import fresh_seed, generator
 from .._shapes import whole
-from ..data import Dataset
 from ..optim import EMA
 from .checkpoint import Checkpoint, Saved, write
 from .fit import Fit
 from .history import History
 from .interrupt import Interrupts
+from .lr_finder import LRCurve, find_lr
 from .metrics import Means, named_metrics
+from .predict import MEMORY, predict
 from .progress import progress
 from .resume import begin_call, check_data
-from .sources import Source, source
+from .sources import Batch, Source, source
 from .state import Position
 from .step import scalar
 
@@ -247,30 +249,65 @@ class Trainer:
         size = whole(where, "batch_size", batch_size, 1)
         return self._evaluate(self._held_out(where, "data", data, size))
 
-    def predict(self, x: Any, batch_size: int = 128) -> np.ndarray:
-        """The model's outputs for `x`, an array or a Dataset, computed in batches."""
-        x = np.asanyarray(x.x if isinstance(x, Dataset) else x)
-        size = whole("Trainer.predict", "batch_size", batch_size, 1)
-        if x.ndim == 0 or len(x) <= size:
-            return self.model(x)
-        first = self.model(x[:size])
-        outputs = np.empty((len(x), *first.shape[1:]), first.dtype)
-        outputs[:size] = first
-        for start in range(size, len(x), size):
-            outputs[start : start + size] = self.model(x[start : start + size])
-        return outputs
+    def predict(self, x: Any, batch_size: int | None = None, *, memory: float = MEMORY, out: Any = None) -> Any:
+        """The model's outputs, computed in batches that stay within a bound on memory.
+
+        Parameters
+        ----------
+        x : array, Dataset, Loader or iterable of batches
+        batch_size : int, optional
+            By default as many as `memory` lets.
+        memory : float
+            Bytes that a batch may take beside its input.
+        out : array, optional
+            Where to write.
+
+        Returns
+        -------
+        array (N, ...), or a tuple or dict of arrays, as the model gives them
+
+        See Also
+        --------
+        cconv.train.predict : the same without a trainer
+        """
+        if batch_size is not None:
+            batch_size = whole("Trainer.predict", "batch_size", batch_size, 1)
+        return predict(self.model, x, batch_size, memory=memory, out=out)
+
+    def find_lr(self, train: Any, batch_size: int = 32, **options: Any) -> LRCurve:
+        """The learning-rate range test; model, optimiser and all else are afterwards as they were.
+
+        Parameters
+        ----------
+        train : as for `fit`
+        batch_size : int
+            For arrays.
+        **options
+            Of `cconv.train.find_lr`: ``start``, ``end``, ``steps``, ...
+
+        Returns
+        -------
+        LRCurve
+            ``.suggestion``, ``.plot()``.
+        """
+        where = "Trainer.find_lr"
+        data = source(where, "train", train, whole(where, "batch_size", batch_size, 1), seed=self.seed)
+        return find_lr(self.model, self.loss, self.optimizer, _Epochs(data), clip_norm=self.clip_norm, **options)
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which the model holds what validation sees: the averages of its weights, if there are any."""
+        return self.ema.averaged() if self.ema is not None and self.ema.updates else contextlib.nullcontext()
 
     def _held_out(self, where: str, name: str, data: Any, batch_size: int) -> Source:
         return source(where, name, data, batch_size, shuffle=False, seed=self.seed)
 
     def _evaluate(self, data: Source) -> dict[str, float]:
         means = Means(self._metrics)
-        averaged = self.ema.averaged() if self.ema is not None and self.ema.updates else contextlib.nullcontext()
-        with averaged, contextlib.closing(data.batches(0)) as batches:  # type: ignore[type-var]
+        with self.averaged(), contextlib.closing(data.batches(0)) as batches:  # type: ignore[type-var]
             for x, y, *weight in batches:
                 logits = self.model(x)
                 options = {"sample_weight": weight[0]} if weight else {}
-                means.add(scalar(self.loss(logits, y, **options)), logits, y)
+                means.add(scalar(self.loss(logits, y, **options)), logits, y, *weight)
         return means.result()
 
     def _hooks(self, name: str) -> list[Callable]:
@@ -289,6 +326,17 @@ class Trainer:
             if hook is not None:
                 hooks.append(hook)
         return hooks
+
+
+class _Epochs:
+    """Each pass over it is the next epoch."""
+
+    def __init__(self, data: Source):
+        self._data = data
+        self._epochs = itertools.count()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._data.batches(next(self._epochs))
 
 
 def _check_has(name: str, value: Any, *methods: str) -> None:
