@@ -268,6 +268,28 @@ def pad_backward(draw):
     return Call("pad_backward", {"grad_y": draw.normal(*y.shape)}, options)
 
 
+def interpolate(draw):
+    mode = draw.of("nearest", "nearest-exact", "linear", "linear")
+    shape = draw.of(2, 3), draw.of(1, 3), *(draw.of(1, 2, 5, 16, 19, 37) for _ in range(draw.of(1, 2, 2)))
+    axes = len(shape) - 2
+    options = {"mode": "bilinear" if mode == "linear" and axes == 2 else mode}
+    if mode == "linear":
+        options["align_corners"] = draw.of(True, False)
+    if draw.of(True, False):
+        options["size"] = tuple(draw.of(1, 2, 3, 8, 17, 33, 41) for _ in range(axes))
+    else:
+        options["scale_factor"] = tuple(draw.of(1, 2, 2, 3, 1.7, 1.3) for _ in range(axes))
+        options["recompute_scale_factor"] = draw.of(None, True)
+    return Call("interpolate", {"x": draw.normal(*shape)}, options, ("x",))
+
+
+def interpolate_backward(draw):
+    call = interpolate(draw)
+    (y,) = call()
+    options = {"x_shape": call.arrays["x"].shape, **call.options}
+    return Call("interpolate_backward", {"grad_y": draw.normal(*y.shape)}, options)
+
+
 def batch_norm(draw):
     """Planes narrower than 16 numbers, 16, and wider; statistics given or the batch's."""
     x = draw.normal(draw.of(2, 5, 9), draw.of(1, 3, 40), *draw.of((), (2,), (3, 5), (4, 4), (7, 7), (9, 13)))
@@ -326,6 +348,8 @@ ACTIVATIONS = {
     "gelu": ("x", {}),
     "silu": ("x", {}),
     "hardswish": ("x", {}),
+    "hardtanh": ("x", {"min_val": -0.7, "max_val": 0.4}),
+    "hardsigmoid": ("x", {}),
     "softmax": ("x", {"dim": 1}),
     "log_softmax": ("x", {"dim": 1}),
 }
@@ -442,6 +466,7 @@ DRAWS: dict[str, Callable[[Draw], Call]] = {
         *(adaptive_avg_pool1d, adaptive_avg_pool1d_backward, adaptive_max_pool2d, adaptive_max_pool2d_backward),
         *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
         *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, pad, pad_backward, batch_norm, batch_norm_backward),
+        *(interpolate, interpolate_backward),
         *(dropout, dropout_backward, dropout2d, dropout2d_backward),
         *(maxout, maxout_backward, group_norm, layer_norm),
     )

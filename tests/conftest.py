@@ -11,7 +11,7 @@ from cconv import _dispatch, _threads
 from cconv.functional import _calls
 
 SUBJECTS = (
-    *("activation", "conv", "conv_transpose", "dropout", "linear", "loss", "norm", "pad", "pool"),
+    *("activation", "conv", "conv_transpose", "dropout", "linear", "loss", "norm", "pad", "pool", "resize"),
     *("_calls", "_winograd"),
 )
 

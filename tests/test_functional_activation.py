@@ -30,6 +30,9 @@ ELEMENTWISE = [
     ("gelu", "x", {"approximate": "tanh"}),
     ("silu", "x", {}),
     ("hardswish", "x", {}),
+    ("hardtanh", "x", {}),
+    ("hardtanh", "x", {"min_val": 0, "max_val": 6}),
+    ("hardsigmoid", "x", {}),
 ]
 # Around registers, and around the 16,384 numbers of a task.
 SIZES = [(0,), (), (1,), (2, 3), (7,), (8,), (9,), (3, 5), (17,), (31,), (2, 2, 2, 5), (16384,), (3, 16385)]

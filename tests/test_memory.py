@@ -117,6 +117,26 @@ def test_no_more_is_kept_than_allowed(nothing_kept):
     assert memory.keep_at_most(256 << 20) <= 3 << 20
 
 
+def test_a_larger_block_serves(nothing_kept):
+    """One up to half as large again; a smaller one never does, and a much larger one waits for its like."""
+    array = memory.empty(LARGE, np.float32)
+    place = array.ctypes.data
+    del array
+    for size, same in ((LARGE * 3 // 4, True), (LARGE + LARGE // 2, False), (LARGE // 2, False), (LARGE, True)):
+        assert (memory.empty(size, np.float32).ctypes.data == place) == same
+
+
+def test_sizes_that_vary_take_little_more_than_was_in_use():
+    code = (
+        "import numpy as np\nfrom cconv._kernels import memory\n"
+        "rng = np.random.default_rng(0)\n"
+        "for _ in range(2000):\n    array = memory.empty(int(rng.integers(1, 8 << 20)), np.uint8)\n    del array\n"
+        "print(memory.keep_at_most(256 << 20))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(found) <= 1.5 * (8 << 20) * 1.125
+
+
 def test_other_arrays_are_left_alone():
     """NumPy's own allocator is back after each call, and after one that fails."""
     name = (np._core if hasattr(np, "_core") else np.core).multiarray.get_handler_name

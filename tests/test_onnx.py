@@ -12,7 +12,7 @@ from cconv import functional as F
 
 onnx = pytest.importorskip("onnx")
 
-MODULES = ("averagepool", "conv", "leakyrelu", "logsoftmax", "maxpool", "relu", "sigmoid", "softmax",
+MODULES = ("averagepool", "conv", "leakyrelu", "logsoftmax", "maxpool", "relu", "resize", "sigmoid", "softmax",
            "softmax_cross_entropy_loss", "softplus", "tanh")  # fmt: skip
 
 
@@ -66,12 +66,26 @@ def cross_entropy(options, x, target, weight=None):
     return losses, F.log_softmax(x)
 
 
+def interpolation(options):
+    """Mode and corners of a resizing, if they are to be had here."""
+    mode, places = options.get("mode", b"nearest"), options.get("coordinate_transformation_mode", b"half_pixel")
+    if {"axes", "antialias", "nearest_mode"} & set(options) or mode == b"cubic":
+        return None
+    kinds = {b"half_pixel": {}, b"align_corners": {"align_corners": True}}
+    return kinds[places] | {"mode": "bilinear" if mode == b"linear" else "nearest-exact"} if places in kinds else None
+
+
+def resize(options, x, scales):
+    return (F.interpolate(x, scale_factor=tuple(scales[2:].tolist()), **interpolation(options)),)
+
+
 OPERATIONS = {
     "AveragePool": average_pool,
     "Conv": conv,
     "LeakyRelu": lambda o, x: (F.leaky_relu(x, o.get("alpha", 0.01)),),
     "LogSoftmax": lambda o, x: (F.log_softmax(x, o.get("axis", -1)),),
     "MaxPool": max_pool,
+    "Resize": resize,
     "Relu": lambda o, x: (F.relu(x),),
     "Sigmoid": lambda o, x: (F.sigmoid(x),),
     "Softmax": lambda o, x: (F.softmax(x, o.get("axis", -1)),),
@@ -88,6 +102,10 @@ def supported(node, options, inputs) -> bool:
         return False
     if node.op_type == "AveragePool" and "dilations" in options:
         return False
+    if node.op_type == "Resize":
+        # By scales: ONNX rounds ties of sizes down. It has corners meet before the output's size is rounded.
+        found, scales = interpolation(options), inputs[1]
+        return found is not None and scales.dtype.kind == "f" and ("align_corners" not in found or min(scales) >= 1)
     # Padding beyond half the kernel is refused, as in PyTorch.
     return "Pool" not in node.op_type or all(
         2 * p <= options["kernel_shape"][i % 2] for i, p in enumerate(options.get("pads", ()))

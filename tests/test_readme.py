@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from cconv import data
 
@@ -23,6 +24,12 @@ def test_the_python_blocks_run_one_after_the_other(monkeypatch, tmp_path, capsys
     small = data.Dataset(x[:150], y[:150]), data.Dataset(x[150:], y[150:])
     monkeypatch.setattr(data, "mnist", lambda: small)
     monkeypatch.chdir(tmp_path)
+    for i in range(10):
+        for name, colour in (("cat", (200, 0, 0)), ("dog", (0, 0, 200))):
+            (tmp_path / "pets" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (80, 70), colour).save(tmp_path / "pets" / name / f"{i}.jpg")
+    np.save("pictures.npy", small[0].x)
+    np.save("labels.npy", small[0].y)
     names = {}
     for block in blocks("python"):
         exec(block, names)
@@ -33,6 +40,7 @@ def test_the_python_blocks_run_one_after_the_other(monkeypatch, tmp_path, capsys
     assert names["labels"].shape == (50,)
     assert names["loss"] < names["history"]["loss"][0]
     assert (tmp_path / "lenet5.safetensors").is_file()
+    assert out.splitlines()[-1] == "cat"
 
 
 def test_the_first_two_commands_are_one_line_each():

@@ -60,6 +60,14 @@ def pad(x, pad, mode="constant", value=None):
     return T.pad(x, pad, mode, value)
 
 
+def interpolate(x, mode, **options):
+    if x.ndim == 4 or mode == "linear":
+        return T.interpolate(x, mode=mode, **options)
+    # PyTorch's kernels for sequences count places of nearest numbers in another precision than those for images.
+    options |= {name: (1, *options[name]) for name in ("size", "scale_factor") if name in options}
+    return T.interpolate(x[:, :, None], mode=mode, **options)[:, :, 0]
+
+
 def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, training=False, eps=1e-5):
     """With the statistics that x is normalised with, as PyTorch reports them through running ones that keep nothing."""
     if not training:
@@ -115,6 +123,7 @@ TWINS = {
         x, tuple(np.atleast_1d(normalized_shape)), weight, bias, eps
     ),
     "pad": pad,
+    "interpolate": interpolate,
     "conv1d": conv1d,
     "max_pool1d": max_pool1d,
     "avg_pool1d": T.avg_pool1d,
@@ -124,9 +133,11 @@ TWINS = {
         name: getattr(T, name)
         for name in (
             *("relu", "leaky_relu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax"),
-            *("elu", "gelu", "silu", "hardswish"),
+            *("elu", "gelu", "silu", "hardswish", "hardtanh"),
         )
     },
+    # PyTorch's own gradient has a sixth rounded to float32.
+    "hardsigmoid": lambda x: T.relu6(x + 3) / 6,
     "maxout": lambda x, pool_size: x.unflatten(1, (-1, pool_size)).max(2).values,
     **{name: loss_twin(name) for name in LOSSES},
 }
@@ -159,6 +170,7 @@ GRADIENTS = {
     "avg_pool1d": (("x",), lambda g, a, y, o: (F.avg_pool1d_backward(g, a["x"].shape, **o),)),
     "adaptive_avg_pool1d": (("x",), lambda g, a, y, o: (F.adaptive_avg_pool1d_backward(g, a["x"].shape),)),
     "adaptive_max_pool2d": (("x",), lambda g, a, y, o: (F.adaptive_max_pool2d_backward(g, y[1], a["x"].shape),)),
+    "interpolate": (("x",), lambda g, a, y, o: (F.interpolate_backward(g, a["x"].shape, **o),)),
     "pad": (
         ("x",),
         lambda g, a, y, o: (F.pad_backward(g, a["x"].shape, o["pad"], o.get("mode", "constant")),),
@@ -171,7 +183,7 @@ GRADIENTS = {
         name: (("x",), lambda g, a, y, o, name=name: (getattr(F, f"{name}_backward")(g, a["x"], **o),))
         for name in (
             *("leaky_relu", "softplus", "softmax", "log_softmax"),
-            *("elu", "gelu", "silu", "hardswish", "maxout"),
+            *("elu", "gelu", "silu", "hardswish", "hardtanh", "hardsigmoid", "maxout"),
         )
     },
     **{
@@ -216,7 +228,7 @@ MANY = (
         "avg_pool1d",
         "adaptive_avg_pool2d",
     ),
-    *("batch_norm", "group_norm", "layer_norm", "pad"),
+    *("batch_norm", "group_norm", "layer_norm", "pad", "interpolate"),
     *LOSSES,
 )
 CALLS = [(name, seed) for name in FORWARD for seed in range(100, 160 if name in MANY else 110)]
@@ -264,7 +276,14 @@ def test_activations_at_the_edges(name, isa, dtype):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("elu", {"alpha": 0.5}), ("gelu", {}), ("gelu", {"approximate": "tanh"}), ("silu", {}), ("hardswish", {})],
+    [
+        ("elu", {"alpha": 0.5}),
+        ("gelu", {}),
+        ("gelu", {"approximate": "tanh"}),
+        ("silu", {}),
+        ("hardswish", {}),
+        ("hardtanh", {"min_val": 0, "max_val": 6}),
+    ],
 )
 def test_products_at_the_edges(name, options, isa, dtype):
     """PyTorch one number at a time: its vectors make gelu(inf) NaN in float32, and so do slopes of gelu's approximation

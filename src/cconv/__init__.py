@@ -5,25 +5,28 @@
     functional    operations on arrays: conv2d, max_pool2d, relu, ... and their gradients
     nn            layers, losses, initialisers
     optim         optimisers, schedules, clipping, averages of weights
-    data          digits, optdigits, MNIST, Fashion-MNIST; IDX files; batches
+    data          digits, MNIST, Fashion-MNIST, CIFAR, folders of pictures; batches, loaders, samplers
     models        LeNet-5, ResNet-18 and ResNet-20, and networks of the pattern [[conv] * n -> pool] * m -> [linear] * k
-    Trainer       the training loop: history, metrics, progress, callbacks
+    Trainer       the training loop: history, metrics, progress, callbacks, checkpoints to go on from
+    train         what goes with it: early stopping, best weights, logs, a learning-rate range test, batched prediction
+    metrics       precision, recall, F1, confusion matrix and their kin, of labels and over batches
     gradcheck     a layer's gradients against numerical ones
     reference     every operation of `functional` in pure Python, to read and to test against
 """
 
 import importlib
 
-from . import data, functional, models, nn, optim
+from . import data, functional, metrics, models, nn, optim, train
 from ._checks import FormatError
 from ._random import manual_seed
 from ._shapes import conv_output_size
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
 from .doctor import gradcheck
-from .train import Trainer
+from .train import Checkpoint, Trainer
 
 __all__ = [
+    "Checkpoint",
     "FormatError",
     "Trainer",
     "__version__",
@@ -33,11 +36,13 @@ __all__ = [
     "get_num_threads",
     "gradcheck",
     "manual_seed",
+    "metrics",
     "models",
     "nn",
     "optim",
     "reference",
     "set_num_threads",
+    "train",
 ]
 
 

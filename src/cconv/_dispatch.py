@@ -14,6 +14,7 @@ _ORDER = ("avx512", "avx2", "neon", "baseline")
 _KERNELS = (
     *(
         "activation",
+        "augment",
         "conv2d",
         "depthwise",
         "dropout",
@@ -24,10 +25,12 @@ _KERNELS = (
         "peak",
         "pointwise",
         "pool2d",
+        "resize",
     ),
     "winograd",
 )
 
+augment: ModuleType
 conv2d: ModuleType
 depthwise: ModuleType
 dropout: ModuleType
@@ -39,6 +42,7 @@ norm: ModuleType
 optimizer: ModuleType
 peak: ModuleType
 pointwise: ModuleType
+resize: ModuleType
 winograd: ModuleType
 isa: str
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 # Streams: one a purpose, so that a seed given to two of them does not make them draw the same numbers.
-DEFAULT, SHUFFLE, DROPOUT = range(3)
+DEFAULT, SHUFFLE, DROPOUT, AUGMENT = range(4)
 
 _WORD = 2**64
 
@@ -49,6 +49,34 @@ def manual_seed(seed: int) -> None:
     """
     global _default
     _default = philox(_seed(seed), DEFAULT, 0)
+
+
+def default_state() -> dict | None:
+    """The default generator's state as plain values; None before anything was drawn from it."""
+    return None if _default is None else _plain(_default.bit_generator.state)
+
+
+def set_default_state(state: dict | None) -> None:
+    """Take over what `default_state` gave."""
+    global _default
+    made = None
+    if state is not None:
+        made = philox(0, DEFAULT, 0)
+        made.bit_generator.state = {
+            name: {n: np.array(v, np.uint64) for n, v in value.items()}
+            if isinstance(value, dict)
+            else np.array(value, np.uint64)
+            if isinstance(value, list)
+            else value
+            for name, value in state.items()
+        }
+    _default = made
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _seed(seed) -> int:

@@ -19,7 +19,13 @@ def scratch(count: int, dtype: np.dtype) -> np.ndarray:
     size = count * dtype.itemsize
     kept = getattr(_local, "buffer", None)
     if kept is None or kept.size < size:
+        kept = _local.buffer = None  # before the larger one is there
         kept = empty(size, np.uint8)
         if size <= KEPT_BYTES:
             _local.buffer = kept
     return kept[:size].view(dtype)
+
+
+def forget() -> None:
+    """Let go of what the calling thread keeps."""
+    _local.buffer = None

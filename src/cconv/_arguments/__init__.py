@@ -7,6 +7,7 @@ when something is wrong.
 
 from .activation import (
     approximate,
+    between,
     dropout,
     elementwise_backward,
     maxout,
@@ -64,6 +65,7 @@ from .pool import (
     max_pool2d,
     max_pool2d_backward,
 )
+from .resize import Resize, ResizeBackward, interpolate, interpolate_backward, resize_options
 
 __all__ = [
     "AvgPool1dBackward",
@@ -85,6 +87,8 @@ __all__ = [
     "PadBackward",
     "Pool1d",
     "Pool2d",
+    "Resize",
+    "ResizeBackward",
     "adaptive_pool1d",
     "adaptive_pool1d_backward",
     "adaptive_pool2d",
@@ -96,6 +100,7 @@ __all__ = [
     "avg_pool2d_backward",
     "batch_norm",
     "batch_norm_backward",
+    "between",
     "conv1d",
     "conv1d_backward",
     "conv2d",
@@ -110,6 +115,8 @@ __all__ = [
     "grad_loss",
     "group_norm",
     "group_norm_backward",
+    "interpolate",
+    "interpolate_backward",
     "layer_norm",
     "layer_norm_backward",
     "linear",
@@ -126,6 +133,7 @@ __all__ = [
     "pad_backward",
     "probability",
     "probability_loss",
+    "resize_options",
     "softmax",
     "softmax_backward",
 ]

@@ -47,6 +47,14 @@ def approximate(where: str, value) -> bool:
     return choice(where, "approximate", value, ("none", "tanh")) == "tanh"
 
 
+def between(where: str, min_val, max_val) -> tuple[float, float]:
+    """(min_val, max_val) of hardtanh."""
+    low, high = number(where, "min_val", min_val), number(where, "max_val", max_val)
+    if low > high:
+        raise ValueError(f"{where}: min_val must be at most max_val={max_val!r}, got {min_val!r}")
+    return low, high
+
+
 def maxout(where: str, x, pool_size) -> tuple[np.ndarray, int, tuple[int, ...]]:
     """(x, pool_size, shape of y) of maxout."""
     x = with_channels(where, x)

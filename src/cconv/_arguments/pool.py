@@ -18,12 +18,8 @@ from .._shapes import (
     pool_length,
     pool_output,
     single,
-    whole,
 )
-from .shared import all_below, as_int64, match_output
-
-Shape3 = tuple[int, int, int]
-Shape4 = tuple[int, int, int, int]
+from .shared import Shape3, Shape4, all_below, as_int64, match_output, shape3, shape4
 
 
 class Pool2d(NamedTuple):
@@ -107,7 +103,7 @@ def _pool2d(where: str, x, kernel_size, stride, padding, dilation, ceil_mode) ->
 def max_pool2d_backward(where: str, grad_y, indices, x_shape) -> MaxPool2dBackward:
     """Clean arguments of max_pool2d_backward."""
     grad_y = real(where, "grad_y", grad_y, 4)
-    x_shape = _shape4(where, "x_shape", x_shape)
+    x_shape = shape4(where, "x_shape", x_shape)
     return MaxPool2dBackward(grad_y, _indices(where, indices, grad_y, x_shape), x_shape)
 
 
@@ -136,7 +132,7 @@ def avg_pool2d(where: str, x, kernel_size, stride, padding, ceil_mode) -> Pool2d
 def avg_pool2d_backward(where: str, grad_y, x_shape, kernel_size, stride, padding, ceil_mode) -> AvgPool2dBackward:
     """Clean arguments of avg_pool2d_backward."""
     grad_y = real(where, "grad_y", grad_y, 4)
-    x_shape = _shape4(where, "x_shape", x_shape)
+    x_shape = shape4(where, "x_shape", x_shape)
     kernel = pair(where, "kernel_size", kernel_size)
     stride = kernel if stride is None else pair(where, "stride", stride)
     padding = padding_pairs(where, padding, kernel, stride, (1, 1))
@@ -166,7 +162,7 @@ def _pool1d(where: str, x, kernel_size, stride, padding, dilation, ceil_mode) ->
 def max_pool1d_backward(where: str, grad_y, indices, x_shape) -> MaxPool1dBackward:
     """Clean arguments of max_pool1d_backward."""
     grad_y = real(where, "grad_y", grad_y, 3)
-    x_shape = _shape3(where, "x_shape", x_shape)
+    x_shape = shape3(where, "x_shape", x_shape)
     return MaxPool1dBackward(grad_y, _indices(where, indices, grad_y, x_shape), x_shape)
 
 
@@ -178,7 +174,7 @@ def avg_pool1d(where: str, x, kernel_size, stride, padding, ceil_mode) -> Pool1d
 def avg_pool1d_backward(where: str, grad_y, x_shape, kernel_size, stride, padding, ceil_mode) -> AvgPool1dBackward:
     """Clean arguments of avg_pool1d_backward."""
     grad_y = real(where, "grad_y", grad_y, 3)
-    x_shape = _shape3(where, "x_shape", x_shape)
+    x_shape = shape3(where, "x_shape", x_shape)
     kernel = single(where, "kernel_size", kernel_size)
     stride = kernel if stride is None else single(where, "stride", stride)
     pads = padding_pair(where, padding, kernel, stride, 1)
@@ -198,7 +194,7 @@ def adaptive_pool1d(where: str, x, output_size) -> tuple[np.ndarray, int]:
 def adaptive_pool1d_backward(where: str, grad_y, x_shape) -> tuple[np.ndarray, Shape3]:
     """(grad_y, x_shape) of adaptive_avg_pool1d_backward."""
     grad_y = real(where, "grad_y", grad_y, 3)
-    x_shape = _shape3(where, "x_shape", x_shape)
+    x_shape = shape3(where, "x_shape", x_shape)
     if grad_y.shape[:2] != x_shape[:2]:
         raise ValueError(f"{where}: grad_y {grad_y.shape} and x_shape {x_shape} must agree in N and C")
     for name, shape in (("x_shape", x_shape), ("grad_y", grad_y.shape)):
@@ -220,24 +216,10 @@ def adaptive_pool2d(where: str, x, output_size) -> tuple[np.ndarray, Pair]:
 def adaptive_pool2d_backward(where: str, grad_y, x_shape) -> tuple[np.ndarray, Shape4]:
     """(grad_y, x_shape) of adaptive_avg_pool2d_backward."""
     grad_y = real(where, "grad_y", grad_y, 4)
-    x_shape = _shape4(where, "x_shape", x_shape)
+    x_shape = shape4(where, "x_shape", x_shape)
     if grad_y.shape[:2] != x_shape[:2]:
         raise ValueError(f"{where}: grad_y {grad_y.shape} and x_shape {x_shape} must agree in N and C")
     for name, shape in (("x_shape", x_shape), ("grad_y", grad_y.shape)):
         if not (shape[2] and shape[3]):
             raise ValueError(f"{where}: {name} {shape} has no rows or no columns")
     return grad_y, x_shape
-
-
-def _shape4(where: str, name: str, shape) -> Shape4:
-    if not isinstance(shape, (tuple, list)) or len(shape) != 4:
-        raise ValueError(f"{where}: {name} must be (N, C, H, W), got {shape!r}")
-    n, c, h, w = shape
-    return whole(where, name, n), whole(where, name, c), whole(where, name, h), whole(where, name, w)
-
-
-def _shape3(where: str, name: str, shape) -> Shape3:
-    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
-        raise ValueError(f"{where}: {name} must be (N, C, L), got {shape!r}")
-    n, c, length = shape
-    return whole(where, name, n), whole(where, name, c), whole(where, name, length)

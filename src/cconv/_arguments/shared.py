@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .._checks import real, same_dtype
+from .._shapes import whole
 
+Shape3 = tuple[int, int, int]
+Shape4 = tuple[int, int, int, int]
 Needs = tuple[bool, bool, bool]
 INT64 = np.dtype(np.int64)
 
@@ -49,3 +52,17 @@ def as_int64(array: np.ndarray) -> np.ndarray:
 def all_below(integers: np.ndarray, bound: int) -> bool:
     """Whether all of an int64 array lies in 0..bound - 1; read as unsigned, negative numbers are large ones."""
     return integers.size == 0 or int(integers.view(np.uint64).max()) < bound
+
+
+def shape4(where: str, name: str, shape) -> Shape4:
+    if not isinstance(shape, (tuple, list)) or len(shape) != 4:
+        raise ValueError(f"{where}: {name} must be (N, C, H, W), got {shape!r}")
+    n, c, h, w = shape
+    return whole(where, name, n), whole(where, name, c), whole(where, name, h), whole(where, name, w)
+
+
+def shape3(where: str, name: str, shape) -> Shape3:
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+        raise ValueError(f"{where}: {name} must be (N, C, L), got {shape!r}")
+    n, c, length = shape
+    return whole(where, name, n), whole(where, name, c), whole(where, name, length)

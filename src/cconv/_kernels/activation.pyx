@@ -38,6 +38,8 @@ cpdef enum Operation:
     GELU_TANH
     SILU
     HARDSWISH
+    HARDTANH
+    HARDSIGMOID
     RELU_BACKWARD
     LEAKY_RELU_BACKWARD
     SIGMOID_BACKWARD
@@ -48,6 +50,8 @@ cpdef enum Operation:
     GELU_TANH_BACKWARD
     SILU_BACKWARD
     HARDSWISH_BACKWARD
+    HARDTANH_BACKWARD
+    HARDSIGMOID_BACKWARD
     ADD
     ADD_RELU
 
@@ -89,6 +93,11 @@ cdef inline vec value(const int operation, vec g, vec k, vec a, vec b) noexcept 
     if operation == HARDSWISH:
         k3 = k + splat(3.0, k)
         return where_le(splat(3.0, k), k, k, k * where_gt(zero, k3, zero, k3) / splat(6.0, k))
+    if operation == HARDTANH:
+        return where_gt(a, k, a, where_gt(k, b, b, k))
+    if operation == HARDSIGMOID:
+        k3 = k + splat(3.0, k)
+        return where_gt(zero, k3, zero, where_gt(k3, splat(6.0, k), splat(6.0, k), k3)) / splat(6.0, k)
     if operation == RELU_BACKWARD:
         return where_le(k, zero, zero, g)
     if operation == LEAKY_RELU_BACKWARD:
@@ -107,6 +116,10 @@ cdef inline vec value(const int operation, vec g, vec k, vec a, vec b) noexcept 
         return g * logistic_slope(k, k, one)
     if operation == HARDSWISH_BACKWARD:
         return where_le(k, splat(-3.0, k), zero, where_gt(splat(3.0, k), k, g * (k / splat(3.0, k) + splat(0.5, k)), g))
+    if operation == HARDTANH_BACKWARD:
+        return where_le(k, a, zero, where_le(b, k, zero, g))
+    if operation == HARDSIGMOID_BACKWARD:
+        return where_gt(k, splat(-3.0, k), where_gt(splat(3.0, k), k, g / splat(6.0, k), zero), zero)
     if operation == ADD:
         return g + k
     if operation == ADD_RELU:
@@ -153,6 +166,10 @@ cdef inline void choose(int operation, vec* out, const vec* grad, const vec* kep
         loop(SILU, out, grad, kept, a, b, n)
     elif operation == HARDSWISH:
         loop(HARDSWISH, out, grad, kept, a, b, n)
+    elif operation == HARDSIGMOID:
+        loop(HARDSIGMOID, out, grad, kept, a, b, n)
+    elif operation == HARDTANH:
+        loop(HARDTANH, out, grad, kept, a, b, n)
     elif operation == RELU_BACKWARD:
         loop(RELU_BACKWARD, out, grad, kept, a, b, n)
     elif operation == LEAKY_RELU_BACKWARD:
@@ -173,6 +190,10 @@ cdef inline void choose(int operation, vec* out, const vec* grad, const vec* kep
         loop(SILU_BACKWARD, out, grad, kept, a, b, n)
     elif operation == HARDSWISH_BACKWARD:
         loop(HARDSWISH_BACKWARD, out, grad, kept, a, b, n)
+    elif operation == HARDSIGMOID_BACKWARD:
+        loop(HARDSIGMOID_BACKWARD, out, grad, kept, a, b, n)
+    elif operation == HARDTANH_BACKWARD:
+        loop(HARDTANH_BACKWARD, out, grad, kept, a, b, n)
     elif operation == ADD:
         loop(ADD, out, grad, kept, a, b, n)
     elif operation == ADD_RELU:

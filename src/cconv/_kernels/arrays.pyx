@@ -2,6 +2,7 @@
 #
 # Built once, for the plainest processor.
 
+from cython.parallel cimport prange
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -117,17 +118,33 @@ def all_below(cnp.ndarray integers, int64_t bound):
     return signs >> 63 == 0
 
 
-def all_finite(cnp.ndarray array):
-    """Whether a contiguous array of float32 or float64 holds neither infinity nor NaN: an exponent of ones."""
-    cdef const int32_t* single = <const int32_t*> cnp.PyArray_DATA(array)
-    cdef const int64_t* double_ = <const int64_t*> cnp.PyArray_DATA(array)
-    cdef Py_ssize_t i, n = cnp.PyArray_SIZE(array)
+cdef bint finite32(const int32_t* p, Py_ssize_t n) noexcept nogil:
     cdef int32_t bad = 0
-    cdef int64_t bad64 = 0
-    if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT:
-        for i in range(n):
-            bad |= (single[i] & 0x7f800000) == 0x7f800000
-        return bad == 0
+    cdef Py_ssize_t i
     for i in range(n):
-        bad64 |= (double_[i] & <int64_t> 0x7ff0000000000000) == <int64_t> 0x7ff0000000000000
-    return bad64 == 0
+        bad |= (p[i] & 0x7f800000) == 0x7f800000
+    return bad == 0
+
+
+cdef bint finite64(const int64_t* p, Py_ssize_t n) noexcept nogil:
+    cdef int64_t bad = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        bad |= (p[i] & <int64_t> 0x7ff0000000000000) == <int64_t> 0x7ff0000000000000
+    return bad == 0
+
+
+def all_finite(cnp.ndarray array, int n_threads=1):
+    """Whether a contiguous array of float32 or float64 holds neither infinity nor NaN: an exponent of ones."""
+    cdef const char* p = <const char*> cnp.PyArray_DATA(array)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(array), share = (n + n_threads - 1) // n_threads
+    cdef bint single = cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT
+    cdef int t, bad = 0
+    if n_threads == 1:
+        return finite32(<const int32_t*> p, n) if single else finite64(<const int64_t*> p, n)
+    for t in prange(n_threads, nogil=True, schedule="static", num_threads=n_threads):
+        if single:
+            bad += not finite32(<const int32_t*> p + min(t * share, n), min(share, n - min(t * share, n)))
+        else:
+            bad += not finite64(<const int64_t*> p + min(t * share, n), min(share, n - min(t * share, n)))
+    return bad == 0

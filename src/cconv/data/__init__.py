@@ -1,14 +1,71 @@
-"""Data sets, an IDX reader, and batches.
+"""Data sets, files of pictures, batches, and augmentation.
 
-idx.py        read_idx: the file format of MNIST
-streams.py    plain or gzip files, read up to a bound
-store.py      where files are looked for, and how they are downloaded and checked
-datasets.py   Dataset, and the sets: digits, optdigits, mnist, fashion_mnist
-batches.py    batches in an order that a seed fixes
+loader.py         Loader: the batches of every epoch; sampled, augmented, prepared ahead by a thread (prefetch.py)
+samplers.py       BalancedSampler, WeightedSampler: which examples an epoch holds
+augment.py        random changes to images; _geometry.py: the operations that they consist of
+batches.py        the batches of one epoch in an order that a seed fixes
+dataset.py        Dataset: examples and labels, arrays or tuples and dicts of them (rows.py)
+split.py          split a set in two; mean and standard deviation of channels
+image_folder.py   a user's own pictures, a folder for each class
+pictures.py       Preprocessing: from pictures to arrays, kept in the model's file
+datasets.py       the sets: digits, optdigits, mnist, fashion_mnist
+cifar.py          cifar10, cifar100
+idx.py            read_idx: the file format of MNIST
+store.py          where files are looked for, and how they are downloaded and checked
+streams.py        plain or gzip files, read up to a bound
 """
 
+from .augment import (
+    Compose,
+    Cutout,
+    ElasticTransform,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomRotation,
+    RandomShift,
+    RandomVerticalFlip,
+)
 from .batches import batches
-from .datasets import Dataset, digits, fashion_mnist, mnist, optdigits
+from .cifar import cifar10, cifar100
+from .dataset import Dataset
+from .datasets import digits, fashion_mnist, mnist, optdigits
 from .idx import read_idx
+from .image_folder import ImageFolder, image_folder
+from .loader import Loader
+from .pictures import Preprocessing
+from .samplers import BalancedSampler, WeightedSampler
+from .split import mean_std, split
 
-__all__ = ["Dataset", "batches", "digits", "fashion_mnist", "mnist", "optdigits", "read_idx"]
+__all__ = [
+    "BalancedSampler",
+    "Compose",
+    "Cutout",
+    "Dataset",
+    "ElasticTransform",
+    "ImageFolder",
+    "Loader",
+    "Preprocessing",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "RandomShift",
+    "RandomVerticalFlip",
+    "WeightedSampler",
+    "batches",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "fashion_mnist",
+    "image_folder",
+    "mean_std",
+    "mnist",
+    "optdigits",
+    "read_idx",
+    "split",
+]

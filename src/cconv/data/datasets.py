@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from .dataset import Dataset
 from .idx import parse_idx
 from .store import File, load
 
@@ -21,49 +21,6 @@ _UCI_ZIP = _UCI + "static/public/80/optical+recognition+of+handwritten+digits.zi
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-
-
-class Dataset:
-    """Examples and their labels.
-
-    Parameters
-    ----------
-    x : array (N, ...)
-        Images (N, C, H, W) in the sets that come with cconv.
-    y : array (N, ...)
-    name : str
-        Shown by ``repr``.
-    classes : sequence of str, optional
-        The name of each label.
-
-    Notes
-    -----
-    ``dataset[i]`` is the pair (x[i], y[i]); a slice, an array of indices or a mask gives a Dataset of those examples.
-    """
-
-    def __init__(self, x: Any, y: Any, name: str = "", classes: Sequence[str] | None = None):
-        self.x = np.asanyarray(x)
-        self.y = np.asanyarray(y)
-        self.name = name
-        self.classes = None if classes is None else tuple(classes)
-        if self.x.ndim == 0 or self.y.ndim == 0 or len(self.x) != len(self.y):
-            raise ValueError(f"Dataset: x {self.x.shape} and y {self.y.shape} must have the same length")
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, (int, np.integer)):
-            return self.x[index], self.y[index]
-        if isinstance(index, tuple):
-            raise TypeError(f"Dataset: give one index, a slice or an array, got {index!r}")
-        return Dataset(self.x[index], self.y[index], self.name, self.classes)
-
-    def __repr__(self) -> str:
-        parts = [f"x {self.x.shape} {self.x.dtype}", f"y {self.y.shape} {self.y.dtype}"]
-        if self.classes is not None:
-            parts.append(f"{len(self.classes)} classes")
-        return f"Dataset({self.name + ': ' if self.name else ''}{', '.join(parts)})"
 
 
 def digits(*, scale: bool = True) -> tuple[Dataset, Dataset]:

@@ -2,7 +2,7 @@
 
 A file is looked for in the folder that CCONV_DATA names, in the user's cache, and where Linux distributions put data
 sets; then it is downloaded into the cache. Its SHA-256 is that of the unzipped bytes, which all mirrors agree on,
-whatever their gzip header.
+whatever their gzip header, or, of an archive that is kept `packed`, of the file as it is.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ _SLACK = 1 << 22  # a download may be larger than its file by this: a zip archiv
 
 
 class File(NamedTuple):
-    """A file by its name, its folder (one a data set), and its unzipped content. A URL that ends in ``.zip``
-    is an archive that holds the file under its name; any other gives the file, plain or gzip."""
+    """A file by its name, its folder (one a data set), and its content: unzipped, unless it is `packed`. A URL that
+    ends in ``.zip`` is an archive that holds the file under its name; any other gives the file, plain or gzip."""
 
     folder: str
     name: str
     size: int
     sha256: str
     urls: tuple[str, ...]
+    packed: bool = False
 
 
 def cache_folder() -> Path:
@@ -52,6 +53,16 @@ def folders() -> list[Path]:
     return ([Path(chosen).expanduser()] if chosen else []) + [cache_folder(), *_SYSTEM]
 
 
+def path_of(file: File) -> Path | None:
+    """Where this machine has `file`, if it has it."""
+    for folder in folders():
+        for name in (file.name, file.name + ".gz"):
+            path = folder / file.folder / name
+            if path.is_file():
+                return path
+    return None
+
+
 def load(file: File) -> bytearray:
     """The checked content of `file`.
 
@@ -62,26 +73,24 @@ def load(file: File) -> bytearray:
     FileNotFoundError
         If there is no copy, and none could be downloaded.
     """
-    for folder in folders():
-        for name in (file.name, file.name + ".gz"):
-            path = folder / file.folder / name
-            if path.is_file():
-                with open(path, "rb") as source:
-                    return _checked(source, path, file)
-    return _download(file)
+    path = path_of(file)
+    if path is None:
+        return _download(file)
+    with open(path, "rb") as source:
+        return _checked(source, path, file)
 
 
 def _checked(source: io.IOBase, name: str | os.PathLike, file: File) -> bytearray:
-    with unzipped(source, name) as stream:  # type: ignore[arg-type]
-        data = read_up_to(stream, file.size + 1)
+    with contextlib.nullcontext(source) if file.packed else unzipped(source, name) as stream:  # type: ignore[arg-type]
+        data = read_up_to(stream, file.size + 1)  # type: ignore[arg-type]
     import hashlib  # here, as it takes longer than the rest of this module
 
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
         size = f"over {file.size}" if len(data) > file.size else f"{len(data)}"
         raise FormatError(
-            f"{name}: is not {file.name}: unzipped, expected {file.size} bytes of SHA-256 {file.sha256}, "
-            f"found {size} bytes of {found}; delete it, or replace it by a good copy"
+            f"{name}: is not {file.name}: {'' if file.packed else 'unzipped, '}expected {file.size} bytes of "
+            f"SHA-256 {file.sha256}, found {size} bytes of {found}; delete it, or replace it by a good copy"
         )
     return data
 
@@ -102,10 +111,11 @@ def _download(file: File) -> bytearray:
     except OSError as error:
         failures.append(f"{target}: {error}")
     place = folders()[0] / file.folder
+    wanted, state = (file.name, "") if file.packed else (f"{file.name} or {file.name}.gz", ", unzipped,")
     raise FileNotFoundError(
-        f"{file.name} of {file.folder} is not on this machine and could not be downloaded. Put {file.name} or "
-        f"{file.name}.gz in {place} (the environment variable CCONV_DATA names another folder that may hold "
-        f"{file.folder}). Its SHA-256, unzipped, is {file.sha256}. Tried:\n  " + "\n  ".join(failures)
+        f"{file.name} of {file.folder} is not on this machine and could not be downloaded. Put {wanted} in {place} "
+        f"(the environment variable CCONV_DATA names another folder that may hold {file.folder}). Its SHA-256"
+        f"{state} is {file.sha256}. Tried:\n  " + "\n  ".join(failures)
     )
 
 

@@ -17,11 +17,11 @@ from .._threads import threads_for
 
 # The kernels' operations, in their order.
 (
-    RELU, LEAKY_RELU, SIGMOID, TANH, SOFTPLUS, ELU, GELU, GELU_TANH, SILU, HARDSWISH,
+    RELU, LEAKY_RELU, SIGMOID, TANH, SOFTPLUS, ELU, GELU, GELU_TANH, SILU, HARDSWISH, HARDTANH, HARDSIGMOID,
     RELU_BACKWARD, LEAKY_RELU_BACKWARD, SIGMOID_BACKWARD, TANH_BACKWARD, SOFTPLUS_BACKWARD,
     ELU_BACKWARD, GELU_BACKWARD, GELU_TANH_BACKWARD, SILU_BACKWARD, HARDSWISH_BACKWARD,
-    ADD, ADD_RELU,
-) = range(22)  # fmt: skip
+    HARDTANH_BACKWARD, HARDSIGMOID_BACKWARD, ADD, ADD_RELU,
+) = range(26)  # fmt: skip
 
 # Multiply-adds' worth of work a number: a pass over memory, or an exponential on top of it.
 _PASS, _EXP = 4, 16
@@ -170,6 +170,29 @@ def hardswish(x):
 def hardswish_backward(grad_y, x):
     """``0 where x <= -3, grad_y where x >= 3, else grad_y * (x / 3 + 1 / 2)``."""
     return _backward(HARDSWISH_BACKWARD, *_arguments.elementwise_backward("hardswish_backward", grad_y, "x", x), _PASS)
+
+
+def hardtanh(x, min_val=-1.0, max_val=1.0):
+    """``min(max(x, min_val), max_val)``; with 0 and 6 it is relu6 (Krizhevsky 2010)."""
+    low, high = _arguments.between("hardtanh", min_val, max_val)
+    return _forward(HARDTANH, real("hardtanh", "x", x), _PASS, low, high)
+
+
+def hardtanh_backward(grad_y, x, min_val=-1.0, max_val=1.0):
+    """``grad_y where min_val < x < max_val, else 0``."""
+    grad_y, x = _arguments.elementwise_backward("hardtanh_backward", grad_y, "x", x)
+    return _backward(HARDTANH_BACKWARD, grad_y, x, _PASS, *_arguments.between("hardtanh_backward", min_val, max_val))
+
+
+def hardsigmoid(x):
+    """``min(max(x + 3, 0), 6) / 6`` (Howard et al. 2019, arXiv 1905.02244)."""
+    return _forward(HARDSIGMOID, real("hardsigmoid", "x", x), _PASS)
+
+
+def hardsigmoid_backward(grad_y, x):
+    """``grad_y / 6 where -3 < x < 3, else 0``."""
+    grad_y, x = _arguments.elementwise_backward("hardsigmoid_backward", grad_y, "x", x)
+    return _backward(HARDSIGMOID_BACKWARD, grad_y, x, _PASS)
 
 
 def maxout(x, pool_size):

@@ -16,11 +16,13 @@ from .activation import (
     Softplus,
     Tanh,
 )
-from .containers import Parallel, Residual, Sequential
+from .branches import Concat, Each, Parallel, Sum
+from .containers import Residual, Sequential
 from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .dropout import Dropout, Dropout2d
+from .hard import Hardsigmoid, Hardtanh, ReLU6
 from .layer import Backward, Buffer, Layer, Parameter
-from .linear import Flatten, Linear
+from .linear import Linear
 from .loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -32,9 +34,13 @@ from .loss import (
     NLLLoss,
     SmoothL1Loss,
 )
+from .multi import MultiLoss
 from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
+from .pad import ReflectionPad2d, ReplicationPad2d, ZeroPad2d
 from .pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
 from .preprocess import Normalize, Rescale
+from .resize import Upsample
+from .shape import Flatten, Unflatten
 
 __all__ = [
     "ELU",
@@ -50,15 +56,19 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Buffer",
+    "Concat",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",
+    "Each",
     "Flatten",
     "GroupNorm",
+    "Hardsigmoid",
     "Hardswish",
+    "Hardtanh",
     "HuberLoss",
     "Identity",
     "L1Loss",
@@ -72,11 +82,15 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "Maxout",
+    "MultiLoss",
     "NLLLoss",
     "Normalize",
     "Parallel",
     "Parameter",
     "ReLU",
+    "ReLU6",
+    "ReflectionPad2d",
+    "ReplicationPad2d",
     "Rescale",
     "Residual",
     "Sequential",
@@ -85,6 +99,10 @@ __all__ = [
     "SmoothL1Loss",
     "Softmax",
     "Softplus",
+    "Sum",
     "Tanh",
+    "Unflatten",
+    "Upsample",
+    "ZeroPad2d",
     "init",
 ]

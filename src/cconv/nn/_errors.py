@@ -78,6 +78,9 @@ def locate(error: Exception, position: str, layers: Sequence[object], index: int
 def as_input(where: str, x: Any, dtype: np.dtype) -> np.ndarray:
     """`x` as a float array of `dtype`; TypeError for integers, which need a scale first."""
     if type(x) is not np.ndarray or x.dtype is not dtype:
+        if isinstance(x, (tuple, dict)):
+            said = f"{type(x).__name__} of {len(x)}"
+            raise TypeError(f"{where}: x is a {said}, expected one array: Each gives branches an input of their own")
         x = np.asarray(x)
         if x.dtype.kind in "iub":
             images = ": for images put nn.Rescale(1 / 255) first, or use x.astype(np.float32) / 255"

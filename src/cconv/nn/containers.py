@@ -7,11 +7,10 @@ from typing import Any, overload
 
 import numpy as np
 
-from .._checks import choice
-from .._shapes import whole
 from ..functional import relu_backward
 from ..functional.activation import added
 from ._errors import locate
+from ._several import shape_of
 from .layer import Backward, Layer, marked, pair_of
 
 
@@ -47,7 +46,7 @@ class Sequential(Layer):
                 backwards.append(backward_layer)
                 ours = marked(run, "fresh")
         except Exception as error:
-            self._locate(error, len(backwards), np.shape(x))
+            self._locate(error, len(backwards), shape_of(x))
             raise
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
@@ -84,7 +83,7 @@ class Sequential(Layer):
                 done += 1
                 ours = plain and marked(run, "fresh")
         except Exception as error:
-            self._locate(error, done, np.shape(x))
+            self._locate(error, done, shape_of(x))
             raise
         return y
 
@@ -119,13 +118,13 @@ class Sequential(Layer):
         yield from ((name, value) for name, value in vars(self).items() if name != "_layers")
 
     def _checked(self, layer: Layer, index: int) -> Layer:
-        return _as_layer(type(self).__name__, layer, index)
+        return as_layer(type(self).__name__, layer, index)
 
     def _locate(self, error: Exception, index: int, x_shape: tuple[int, ...] = ()) -> None:
         locate(error, f"{type(self).__name__}[{index}]", self._layers, index, x_shape)
 
 
-def _as_layer(kind: str, layer: Any, index: int) -> Layer:
+def as_layer(kind: str, layer: Any, index: int | str) -> Layer:
     if isinstance(layer, type):
         given = f"the class {layer.__name__}: write {layer.__name__}()"
     elif isinstance(layer, (list, tuple)):
@@ -135,117 +134,6 @@ def _as_layer(kind: str, layer: Any, index: int) -> Layer:
     else:
         return layer
     raise TypeError(f"{kind}[{index}]: expected a layer, got {given}")
-
-
-class Parallel(Layer):
-    """Branches that all take x, and their outputs side by side or added up.
-
-    With `Identity` as a branch it is a step of a DenseNet (Huang et al. 2017, arXiv 1608.06993), with convolutions of
-    several sizes a block of Inception (Szegedy et al. 2015, arXiv 1409.4842). Indexing gives a branch.
-
-    Parameters
-    ----------
-    *branches : Layer
-        At least one.
-    merge : {"concat", "sum"}
-        Whether outputs stand side by side along `dim`, or are added, in the order of the branches.
-    dim : int
-        For ``"concat"``; 1, the channels, by default.
-
-    Raises
-    ------
-    TypeError
-        If a branch is no layer, or `dim` no integer.
-    ValueError
-        If there is no branch. When called: naming the first branch whose output does not fit the one before.
-
-    Examples
-    --------
-    >>> Parallel(Identity(), Sequential(BatchNorm2d(8), ReLU(), Conv2d(8, 4, 3, padding=1)))
-    """
-
-    def __init__(self, *branches: Layer, merge: str = "concat", dim: int = 1):
-        if not branches:
-            raise ValueError("Parallel: at least one branch is needed")
-        self._branches = [_as_layer("Parallel", branch, i) for i, branch in enumerate(branches)]
-        self.merge = choice("Parallel", "merge", merge, ("concat", "sum"))
-        self.dim = whole("Parallel", "dim", dim, -(2**31))
-
-    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        outputs: list[np.ndarray] = []
-        backwards: list[Callable[..., np.ndarray | None]] = []
-        for i, branch in enumerate(self._branches):
-            try:
-                y, backward_branch = pair_of(branch, branch.forward(x, train))
-            except Exception as error:
-                locate(error, f"Parallel[{i}]", [branch], 0, np.shape(x))
-                raise
-            # Layers cast x to their own type.
-            outputs.append(y if not outputs else np.asarray(y, outputs[0].dtype))
-            backwards.append(backward_branch)
-        shapes = [y.shape for y in outputs]
-        concatenated, axis = self.merge == "concat", self._axis(shapes)
-        y = np.concatenate(outputs, axis) if concatenated else _total(outputs)
-        ends = np.cumsum([shape[axis] for shape in shapes])[:-1] if concatenated else ()
-
-        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            parts = np.split(grad_y, ends, axis) if concatenated else [grad_y] * len(backwards)
-            grads: list[Any] = []
-            for i, (run, part) in enumerate(zip(backwards, parts, strict=True)):
-                try:
-                    grads.append(run(part, need_x=need_x))
-                except Exception as error:
-                    locate(error, f"Parallel[{i}]", [self._branches[i]], 0, ())
-                    raise
-            return _total(grads) if need_x else None
-
-        return y, Backward(backward, y)
-
-    def _axis(self, shapes: list[tuple[int, ...]]) -> int:
-        """The axis along which outputs are joined; ValueError unless they fit."""
-        ndim, axis = len(shapes[0]), 0
-        but = ""
-        if self.merge == "concat":
-            if not -ndim <= self.dim < ndim:
-                raise ValueError(
-                    f"Parallel: dim must be in {-ndim}..{ndim - 1} for outputs {shapes[0]}, got {self.dim}"
-                )
-            axis = self.dim % ndim
-            but = f" but for dim {self.dim}"
-        for i, shape in enumerate(shapes):
-            fits = len(shape) == ndim and all(
-                a == b or (but and k == axis) for k, (a, b) in enumerate(zip(shape, shapes[0], strict=True))
-            )
-            if not fits:
-                kind = type(self._branches[i]).__name__
-                raise ValueError(
-                    f"Parallel[{i}] {kind}: gives {shape}, branch 0 gives {shapes[0]}: they must be equal{but}"
-                )
-        return axis
-
-    def __getitem__(self, index: int) -> Layer:
-        return self._branches[index]
-
-    def __len__(self) -> int:
-        return len(self._branches)
-
-    def __iter__(self) -> Iterator[Layer]:
-        return iter(self._branches)
-
-    def _attributes(self) -> Iterable[tuple[str, Any]]:
-        yield from ((str(i), branch) for i, branch in enumerate(self._branches))
-        yield from ((name, value) for name, value in vars(self).items() if name != "_branches")
-
-    def extra_repr(self) -> str:
-        return "merge='sum'" if self.merge == "sum" else "" if self.dim == 1 else f"dim={self.dim}"
-
-
-def _total(arrays: list[np.ndarray]) -> np.ndarray:
-    """Their sum, in order; a single one is handed on as it is."""
-    total = arrays[0]
-    for array in arrays[1:]:
-        total = added(total, np.asarray(array, total.dtype))
-    return total
 
 
 class Residual(Layer):

@@ -11,7 +11,17 @@ import numpy as np
 from .._arguments import conv_algorithm
 from .._checks import choice
 from .._random import generator
-from .._shapes import Pair, check_output_padding, padding_pair, padding_pairs, pair, single, transposed_padding, whole
+from .._shapes import (
+    Pair,
+    check_output_padding,
+    padding_pair,
+    padding_pairs,
+    pair,
+    single,
+    transposed_output,
+    transposed_padding,
+    whole,
+)
 from ..functional import (
     conv1d,
     conv1d_backward,
@@ -223,6 +233,8 @@ class ConvTranspose2d(Layer):
     """Each number of the input spread over a window of the output by learned filters (PyTorch's ``ConvTranspose2d``).
 
     It takes shapes back to where a `Conv2d` of the same arguments had them from, as decoders do, and is no inverse.
+    Where a stride makes several sizes possible, ``layer(x, output_size=(height, width))`` and
+    ``layer.forward(x, output_size=...)`` choose one.
 
     Parameters
     ----------
@@ -290,12 +302,16 @@ class ConvTranspose2d(Layer):
         self.weight, self.bias = _drawn("ConvTranspose2d", shape, self.out_channels if bias else 0, rng, dtype)
 
     @fresh
-    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+    def forward(
+        self, x: np.ndarray, train: bool = True, output_size: Any = None
+    ) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        """As `Layer.forward`; `output_size`, (height, width) or a whole shape, takes the place of `output_padding`."""
         weight, bias = self.weight, self.bias
         x = as_input("ConvTranspose2d", x, weight.value.dtype)
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise _misfit("ConvTranspose2d", self, x.shape)
-        options = self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        more = self.output_padding if output_size is None else self._more(x.shape, output_size)
+        options = self.stride, self.padding, more, self.groups, self.dilation
         y = conv_transpose2d(x, weight.value, None if bias is None else bias.value, *options, self.algorithm)
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
@@ -307,6 +323,25 @@ class ConvTranspose2d(Layer):
             return grad_x
 
         return y, Backward(backward, y, fresh=True)
+
+    def __call__(self, x: np.ndarray, output_size: Any = None) -> np.ndarray:
+        """Predict; of the given `output_size`, (height, width) or a whole shape."""
+        return self.forward(x, train=False, output_size=output_size)[0]
+
+    def _more(self, x_shape: tuple[int, ...], output_size: Any) -> Pair:
+        """The output_padding that gives `output_size`."""
+        size = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+        if len(size) == 4:
+            size = size[2:]
+        height, width = pair("ConvTranspose2d", "output_size", size)
+        geometry = self.kernel_size, self.stride, transposed_padding("ConvTranspose2d", self.padding)
+        least = transposed_output("ConvTranspose2d", (x_shape[2], x_shape[3]), *geometry, (0, 0), self.dilation)
+        most = least[0] + self.stride[0] - 1, least[1] + self.stride[1] - 1
+        if not (least[0] <= height <= most[0] and least[1] <= width <= most[1]):
+            raise ValueError(
+                f"ConvTranspose2d: output_size must be in {least}..{most} for x {x_shape}, got {output_size!r}"
+            )
+        return height - least[0], width - least[1]
 
     def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
         return math.prod(x_shape) * math.prod(self.weight.value.shape[1:])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,6 +55,17 @@ class Dropout(Layer):
             return grad_y if options is None else backwards(grad_y, *options)
 
         return y, Backward(backward, y)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Seed and step."""
+        return {"seed": self.seed, "step": self.step}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `get_extra_state` gave."""
+        try:
+            self.seed, self.step = [operator.index(state[name]) for name in ("seed", "step")]
+        except (KeyError, TypeError):
+            raise ValueError(f"{type(self).__name__}: state must have whole numbers seed and step: {state!r}") from None
 
     def extra_repr(self) -> str:
         return f"p={self.p:g}"

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import _state
 from .._checks import real
+from ._several import cast_like, kinds
 
 if TYPE_CHECKING:
     from .summary import Summary
@@ -143,8 +144,9 @@ class Backward:
     ----------
     run : callable
         ``run(grad_y, need_x=True)`` adds to each parameter's gradient and returns grad_x.
-    y : ndarray
-        The layer's output; a gradient of another dtype is cast to its dtype.
+    y : ndarray, or tuple or dict of them
+        The layer's output; a gradient of another dtype is cast to its dtype. Of several outputs the gradient is a tuple
+        or dict likewise, where None stands for zeros.
     fresh : bool
         Whether grad_x is always a new array that nobody else holds.
     overwrites : bool
@@ -153,24 +155,23 @@ class Backward:
 
     __slots__ = ("_dtype", "_run", "fresh", "overwrites")
 
-    def __init__(
-        self, run: Callable[..., np.ndarray | None], y: np.ndarray, fresh: bool = False, overwrites: bool = False
-    ):
-        self._run: Callable[..., np.ndarray | None] | None = run
-        self._dtype = y.dtype
+    def __init__(self, run: Callable[..., Any], y: Any, fresh: bool = False, overwrites: bool = False):
+        self._run: Callable[..., Any] | None = run
+        self._dtype = y.dtype if isinstance(y, np.ndarray) else kinds(y)
         self.fresh = fresh
         self.overwrites = overwrites
 
-    def __call__(self, grad_y: np.ndarray, need_x: bool = True, over: bool = False) -> np.ndarray | None:
+    def __call__(self, grad_y: Any, need_x: bool = True, over: bool = False) -> Any:
         run = self._run
         if run is None:
             raise RuntimeError("backward was called before: it runs once, call forward again for another")
-        self._run = None
         if type(grad_y) is not np.ndarray or grad_y.dtype is not self._dtype:
-            grad_y = np.asarray(grad_y, self._dtype)
+            grad_y = cast_like(grad_y, self._dtype)
+        self._run = None
         return run(grad_y, need_x, True) if over and self.overwrites else run(grad_y, need_x)
 
 
+_Self = TypeVar("_Self", bound="Layer")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -289,6 +290,56 @@ class Layer:
         for parameter in self.parameters():
             parameter.zero_grad()
 
+    def freeze(self: _Self) -> _Self:
+        """Have training leave all parameters within as they are, and return the layer.
+
+        ``backward(grad_y, need_x=False)`` then computes no gradient below the first layer that trains. A batch
+        normalisation whose weight and bias are both frozen predicts in training, too, and keeps its statistics.
+
+        Examples
+        --------
+        >>> model.freeze()                              # a backbone that was trained before
+        >>> model.fc = nn.Linear(512, 5)                # a new head, for five classes
+        >>> trainer = Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+        """
+        for parameter in self.parameters():
+            parameter.trainable = False
+        return self
+
+    def unfreeze(self: _Self) -> _Self:
+        """Have training change all parameters within again, and return the layer."""
+        for parameter in self.parameters():
+            parameter.trainable = True
+        return self
+
+    def activations(self, x: Any, *names: str) -> Any:
+        """The outputs of layers within, in prediction; what comes after the last of them is not computed.
+
+        Parameters
+        ----------
+        x : ndarray
+            As the model takes it.
+        *names : str
+            Paths of layers as `named_layers` and the parameters' names have them: ``"layer3"``, ``"layer4.1.conv2"``.
+
+        Returns
+        -------
+        ndarray, or tuple of them for several names
+            Of a layer that is called several times, its first output.
+
+        Raises
+        ------
+        ValueError
+            If there is no layer of that name, or a prediction does not call it.
+
+        Examples
+        --------
+        >>> model.activations(x, "layer3").mean((2, 3))
+        """
+        from .activations import outputs_of
+
+        return outputs_of(self, x, names)
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers by path, as PyTorch names them."""
         return {path: holder.value.copy() for path, holder in self._state()}
@@ -307,6 +358,18 @@ class Layer:
             Naming every key that is missing, unexpected, or of another shape or kind. Then nothing has changed.
         """
         _state.assign(self._state(), state, "load_state_dict")
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What a training checkpoint keeps of this layer beside parameters and buffers: arrays and plain values.
+
+        For a layer that draws random numbers: its seed and counter. Weight files do not hold it.
+        """
+        return {}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `get_extra_state` gave."""
+        if state:
+            raise ValueError(f"{type(self).__name__}: has no extra state, got {', '.join(map(str, state))}")
 
     def save(self, path: str | os.PathLike, metadata: Mapping[str, str] | None = None) -> None:
         """Write all parameters and buffers to a safetensors file, with PyTorch's names and layouts.
@@ -333,13 +396,14 @@ class Layer:
         _state.assign(self._state(), arrays, os.fspath(path), _state.FormatError)
         return self
 
-    def summary(self, input_shape: tuple[int, ...], batched: bool | None = None) -> Summary:
+    def summary(self, input_shape: Any, batched: bool | None = None) -> Summary:
         """Output shape, parameters and multiply-adds of each layer; print it.
 
         Parameters
         ----------
         input_shape : tuple of int
-            Of one example, (C, H, W) or (features,), or of a batch, (N, C, H, W) or (N, features).
+            Of one example, (C, H, W) or (features,), or of a batch, (N, C, H, W) or (N, features). Of several inputs a
+            tuple or dict of shapes.
         batched : bool, optional
             Whether it is a batch's: to be said for sequences, (C, L) or (N, C, L), which look like the others.
 

@@ -1,4 +1,4 @@
-"""The fully connected layer, and what leads to it."""
+"""The fully connected layer."""
 
 from __future__ import annotations
 
@@ -88,32 +88,3 @@ class Linear(Layer):
             return ValueError(f"Linear: x has {len(shape)} dimensions {shape}, expected 2 (N, features){hint}")
         fix = f"use Linear({shape[1]}, {self.out_features})"
         return Misfit("Linear", f"in_features={self.in_features}", shape[1], shape, fix)
-
-
-class Flatten(Layer):
-    """Join all dimensions from `start_dim` on into one: (N, C, H, W) becomes (N, C*H*W).
-
-    Parameters
-    ----------
-    start_dim : int
-        At least 0.
-    """
-
-    def __init__(self, start_dim: int = 1):
-        self.start_dim = whole("Flatten", "start_dim", start_dim)
-
-    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        x = np.asarray(x)
-        shape, start = x.shape, self.start_dim
-        if len(shape) <= start:
-            raise ValueError(f"Flatten: x has {len(shape)} dimensions {shape}, start_dim={start} needs more")
-        # The product and not -1, which NumPy cannot resolve for a batch of none.
-        y = x.reshape(*shape[:start], math.prod(shape[start:]))
-
-        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
-            return grad_y.reshape(shape) if need_x else None
-
-        return y, Backward(backward, y)
-
-    def extra_repr(self) -> str:
-        return "" if self.start_dim == 1 else f"start_dim={self.start_dim}"

@@ -60,7 +60,7 @@ class _BatchNorm(Layer):
             training = True
             y, mean, var = batch_norm(x, None, None, scale, shift, training, eps)
         else:
-            training = train
+            training = train and not self._frozen()
             y, mean, var = batch_norm(x, self.running_mean.value, self.running_var.value, scale, shift, training, eps)
             if training:
                 self._track(mean, var, x.size // self.num_features)
@@ -73,6 +73,11 @@ class _BatchNorm(Layer):
             return grad_x
 
         return y, Backward(backward, y)
+
+    def _frozen(self) -> bool:
+        """Whether there are a weight and a bias, and neither is trained."""
+        weight, bias = self.weight, self.bias
+        return weight is not None and bias is not None and not (weight.trainable or bias.trainable)
 
     def _track(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
         assert self.running_mean is not None
@@ -121,6 +126,10 @@ class BatchNorm2d(_BatchNorm):
     ``y = (x - mean) / sqrt(var + eps) * weight + bias``. Training takes mean and variance of the batch, and keeps
     running ones; prediction takes the running ones, and so does ``forward(x, train=False)``, whose gradient holds them
     fixed.
+
+    A layer whose weight and bias are both frozen (`trainable` False) predicts in training, too: it takes the running
+    statistics and leaves them as they are, as Keras's does. What it was trained to give stays what it gives. Without a
+    weight there is nothing to freeze.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._shapes import whole
+from ._several import shape_of
 from .layer import Layer
 
 
@@ -43,6 +44,7 @@ class Summary:
     rows : list of Row
         In the order of the calls; containers, which have nothing of their own, are left out.
     input_shape : tuple
+        Of several inputs a tuple or dict of shapes.
     parameters, trainable_parameters : int
         A shared parameter counts once.
     multiply_adds : int
@@ -88,21 +90,41 @@ class Summary:
     __repr__ = __str__
 
 
-def summarise(model: Layer, input_shape: tuple[int, ...], batched: bool | None) -> Summary:
+def summarise(model: Layer, input_shape: Any, batched: bool | None) -> Summary:
     """The summary of `model`: one example of zeros is sent through it, however large the batch named."""
-    if not isinstance(input_shape, (tuple, list)) or not 1 <= len(input_shape) <= 4:
-        raise ValueError(f"summary: input_shape must be (C, H, W), (N, C, H, W) or (features,), got {input_shape!r}")
-    sizes = [whole("summary", "input_shape", size) for size in input_shape]
-    if batched is None:
-        batched = len(sizes) in (2, 4)
-    n: int | str = sizes.pop(0) if batched else "N"
     parameters = model.parameters()
     dtype = parameters[0].value.dtype if parameters else np.float32
-    rows = _trace(model, np.zeros((1, *sizes), dtype))
-    return Summary(model, (n, *sizes), [_with_batch(row, n) for row in rows])
+    batch: list[int] = []
+
+    def zeros(shape: Any) -> Any:
+        if isinstance(shape, dict):
+            return {key: zeros(item) for key, item in shape.items()}
+        if isinstance(shape, (tuple, list)) and shape and all(isinstance(item, (tuple, list, dict)) for item in shape):
+            return tuple(map(zeros, shape))
+        sizes = _sizes(shape)
+        if len(sizes) in (2, 4) if batched is None else batched:
+            batch.append(sizes.pop(0))
+        return np.zeros((1, *sizes), dtype)
+
+    x = zeros(input_shape)
+    n: int | str = batch[0] if batch else "N"
+    rows = [_with_batch(row, n) for row in _trace(model, x)]
+    return Summary(model, _input_shape(x, n), rows)
 
 
-def _trace(model: Layer, x: np.ndarray) -> list[Row]:
+def _sizes(shape: Any) -> list[int]:
+    if not isinstance(shape, (tuple, list)) or not 1 <= len(shape) <= 4:
+        raise ValueError(f"summary: input_shape must be (C, H, W), (N, C, H, W) or (features,), got {shape!r}")
+    return [whole("summary", "input_shape", size) for size in shape]
+
+
+def _input_shape(x: Any, n: int | str) -> Any:
+    if isinstance(x, dict):
+        return {key: _input_shape(item, n) for key, item in x.items()}
+    return tuple(_input_shape(item, n) for item in x) if isinstance(x, tuple) else (n, *x.shape[1:])
+
+
+def _trace(model: Layer, x: Any) -> list[Row]:
     # A copy of the layers, which shares the parameters, records its calls: the model may be predicting meanwhile.
     shared: dict[int, Any] = {id(item): item for _, item in [*model.named_parameters(), *model.named_buffers()]}
     recorder = copy.deepcopy(model, shared)
@@ -127,8 +149,8 @@ def _record(layer: Layer, path: str, rows: list[Row | None], counted: set[int]) 
         result = forward(x, train)
         new = [p for p in own if id(p) not in counted]
         counted.update(id(p) for p in new)
-        shape = result[0].shape
-        work = layer.multiply_adds(np.shape(x), shape)
+        shape = shape_of(result[0])
+        work = layer.multiply_adds(shape_of(x), shape)
         if not container or own or work:
             count = None if own and not new else sum(p.value.size for p in new)
             rows[place] = Row(path, type(layer).__name__, shape, count, work)
@@ -142,5 +164,9 @@ def _with_batch(row: Row, n: int | str) -> Row:
     return row._replace(output_shape=(n, *row.output_shape[1:])) if row.output_shape[:1] == (1,) else row
 
 
-def _shape(shape: tuple[Any, ...]) -> str:
+def _shape(shape: Any) -> str:
+    if isinstance(shape, dict):
+        return ", ".join(f"{key} {_shape(item)}" for key, item in shape.items())
+    if isinstance(shape, tuple) and any(isinstance(item, (tuple, dict)) for item in shape):
+        return ", ".join(map(_shape, shape))
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

@@ -18,7 +18,7 @@ class EMA:
 
     The first update copies the weights, each further one takes ``average += (1 - decay) * (value - average)``, as
     PyTorch's ``AveragedModel`` with ``get_ema_multi_avg_fn`` does. Of a model, buffers are averaged likewise (the
-    statistics of batch normalisation); those of whole numbers are copied.
+    statistics of batch normalisation); those of whole numbers are copied, and so are frozen parameters.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class EMA:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
         for name, entry in self._entries.items():
             average, value = self._averages[name], entry.value
-            if self.updates and average.dtype.kind == "f":
+            if self.updates and average.dtype.kind == "f" and getattr(entry, "trainable", True):
                 change = value - average
                 change *= 1 - decay
                 average += change

@@ -172,6 +172,36 @@ def hardswish_backward(grad_y, x):
     return rounded(np.where(z <= -3, 0, np.where(z < 3, gy * (z / 3 + 0.5), gy)), x.dtype)
 
 
+@ieee
+def hardtanh(x, min_val=-1.0, max_val=1.0):
+    """``min(max(x, min_val), max_val)``."""
+    low, high = _arguments.between("hardtanh", min_val, max_val)
+    x = real("hardtanh", "x", x)
+    return rounded(np.minimum(np.maximum(wide(x), low), high), x.dtype)
+
+
+@ieee
+def hardtanh_backward(grad_y, x, min_val=-1.0, max_val=1.0):
+    """``0 where x <= min_val or x >= max_val, else grad_y``: also where x is NaN, as in PyTorch."""
+    grad_y, x = _arguments.elementwise_backward("hardtanh_backward", grad_y, "x", x)
+    low, high = _arguments.between("hardtanh_backward", min_val, max_val)
+    return rounded(np.where((wide(x) <= low) | (wide(x) >= high), 0, wide(grad_y)), x.dtype)
+
+
+@ieee
+def hardsigmoid(x):
+    """``min(max(x + 3, 0), 6) / 6``."""
+    x = real("hardsigmoid", "x", x)
+    return rounded(np.minimum(np.maximum(wide(x) + 3, 0), 6) / 6, x.dtype)
+
+
+@ieee
+def hardsigmoid_backward(grad_y, x):
+    """``grad_y / 6 where -3 < x < 3, else 0``: also where x is NaN, as in PyTorch."""
+    grad_y, x = _arguments.elementwise_backward("hardsigmoid_backward", grad_y, "x", x)
+    return rounded(np.where((wide(x) > -3) & (wide(x) < 3), wide(grad_y) / 6, 0), x.dtype)
+
+
 def maxout(x, pool_size):
     """``y[n, c] = max of x[n, c * pool_size], ..., x[n, (c + 1) * pool_size - 1]``; NaN if one of them is NaN.
 

@@ -1,12 +1,37 @@
 """Training loops.
 
-trainer.py    Trainer: epochs, validation, callbacks
-metrics.py    accuracy, and running means of metrics
-history.py    History: what fit returns
-progress.py   a bar on a terminal, lines elsewhere
+trainer.py     Trainer: fit, evaluate, predict
+fit.py         the epochs of one call of fit
+step.py        one update of the weights, or none
+sources.py     what is trained on, as batches of a numbered epoch
+state.py       all that a continued run needs
+checkpoint.py  the folder that it is kept in
+resume.py      where a call of fit begins
+interrupt.py   Ctrl-C
+metrics.py     accuracy, and figures of metrics over many batches
+history.py     History: what fit returns
+progress.py    a bar on a terminal, lines elsewhere
+callbacks.py   early stopping, best weights, logs
+lr_finder.py   the learning-rate range test
+predict.py     prediction in batches, within a bound on memory
 """
 
+from .callbacks import BestWeights, EarlyStopping, JsonLines, TensorBoard
+from .checkpoint import Checkpoint
 from .history import History
+from .lr_finder import LRCurve, find_lr
+from .predict import predict
 from .trainer import Trainer
 
-__all__ = ["History", "Trainer"]
+__all__ = [
+    "BestWeights",
+    "Checkpoint",
+    "EarlyStopping",
+    "History",
+    "JsonLines",
+    "LRCurve",
+    "TensorBoard",
+    "Trainer",
+    "find_lr",
+    "predict",
+]

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import time
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from .._checks import number
+from .._checks import choice, number
 from .._random import fresh_seed, generator
 from .._shapes import whole
-from ..data import Dataset, batches
-from ..optim import ReduceLROnPlateau, clip_grad_norm
+from ..data import Dataset
+from ..optim import EMA
+from .checkpoint import Checkpoint, Saved, write
+from .fit import Fit
 from .history import History
+from .interrupt import Interrupts
 from .metrics import Means, named_metrics
-from .progress import Silent, progress
+from .progress import progress
+from .resume import begin_call, check_data
+from .sources import Source, source
+from .state import Position
+from .step import scalar
 
-_HOOKS = ("on_epoch_begin", "on_batch_end", "on_epoch_end")
+_HOOKS = ("on_fit_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end", "on_fit_end")
 
 
 class Trainer:
@@ -35,27 +41,45 @@ class Trainer:
         "accuracy", functions of (logits, y) that return a number for a batch, or pairs (name, function). An epoch's
         figure is the mean over batches, each counted by its size.
     callbacks : sequence
-        Objects with any of ``on_epoch_begin(trainer, epoch)``, ``on_batch_end(trainer, batch, loss)`` and
-        ``on_epoch_end(trainer, record)``, where `epoch` and `batch` count from 1 and `record` is the epoch's entry in
-        the history; or functions, called as ``on_epoch_end``. Setting ``trainer.stop = True`` ends training after the
-        batch at hand; its epoch is closed as any other.
+        Objects with any of ``on_fit_begin(trainer)``, ``on_epoch_begin(trainer, epoch)``, ``on_batch_end(trainer,
+        batch, loss)``, ``on_epoch_end(trainer, record)`` and ``on_fit_end(trainer)``, where `epoch` and `batch` count
+        from 1 and `record` is the epoch's entry in the history; or functions, called as ``on_epoch_end``. Setting
+        ``trainer.stop = True`` ends training after the batch at hand; its epoch is closed as any other. What a
+        callback's ``state_dict()`` gives is kept in checkpoints.
     schedule : learning-rate schedule, optional
-        Its ``step()`` is called after each epoch; `ReduceLROnPlateau` is given the epoch's figure that it monitors.
+        Its ``step()`` is called after each epoch or step; `ReduceLROnPlateau` is given the epoch's figure that it
+        monitors.
+    schedule_interval : "epoch" or "step"
+        When the schedule steps: `OneCycleLR` and others that count batches want ``"step"``.
     clip_norm : float, optional
         Scale the gradients of each step to at most this norm.
+    accumulate : int
+        Batches of which each step takes the gradient together, their mean by size: as one larger batch, in the memory
+        of a smaller (batch normalisation still sees the small ones). ``on_batch_end`` is called once a step.
+    ema : EMA, optional
+        Updated after each step; validation and `evaluate` use its averages.
     seed : int, optional
         Fixes the order of examples: that of epoch e depends on `seed` and e alone. Drawn from the default generator
         if None.
     progress : bool
         Show a bar on a terminal, and one line an epoch where standard output is none.
     stop_on_nan : bool
-        Raise FloatingPointError when the loss is NaN or infinite, before the step that would follow from it.
+        Raise FloatingPointError when the loss or a gradient is NaN or infinite, before the step that would follow
+        from it. The message names the layer where it began.
 
     Attributes
     ----------
     epoch : int
         Epochs done. A further ``fit`` continues: optimiser state, schedule, order of examples, history.
+    steps : int
+        Batches done.
     history : History
+
+    Notes
+    -----
+    Ctrl-C ends `fit` at once, with KeyboardInterrupt: the batch at hand is taken back, the model is as the last whole
+    batch left it, and a checkpoint is written where `fit` was given a place for them. A further ``fit`` goes on from
+    the next batch. An error in a batch takes it back likewise.
     """
 
     def __init__(
@@ -67,7 +91,10 @@ class Trainer:
         metrics: Iterable[Any] = ("accuracy",),
         callbacks: Iterable[Any] = (),
         schedule: Any = None,
+        schedule_interval: str = "epoch",
         clip_norm: float | None = None,
+        accumulate: int = 1,
+        ema: EMA | None = None,
         seed: int | None = None,
         progress: bool = True,
         stop_on_nan: bool = True,
@@ -77,6 +104,8 @@ class Trainer:
         _check_has("optimizer", optimizer, "step", "zero_grad")
         if schedule is not None:
             _check_has("schedule", schedule, "step")
+        if ema is not None:
+            _check_has("ema", ema, "update", "averaged")
         if hasattr(model, "parameters") and hasattr(optimizer, "parameters"):
             trained = {id(parameter) for parameter in optimizer.parameters}
             if trained.isdisjoint(map(id, model.parameters())):
@@ -87,29 +116,58 @@ class Trainer:
         self.loss = loss
         self.optimizer = optimizer
         self.schedule = schedule
+        self.schedule_interval = choice("Trainer", "schedule_interval", schedule_interval, ("epoch", "step"))
         self.callbacks = list(callbacks)
         self.clip_norm = None if clip_norm is None else number("Trainer", "clip_norm", clip_norm, 0, above=True)
+        self.accumulate = whole("Trainer", "accumulate", accumulate, 1)
+        self.ema = ema
         self.progress = progress
         self.stop_on_nan = stop_on_nan
         self.stop = False
         self.epoch = 0
+        self.steps = 0
         self.history = History()
         self._metrics = named_metrics(metrics)
         # An order drawn by chance must be drawn once, or a second fit would not continue the first.
         self.seed = fresh_seed() if seed is None else seed
+        self._seed_given = seed is not None
         generator(self.seed)
+        self._at = Position()
+        self._calls = 0  # of `fit` that are over
+        self._written: set[str] = set()  # folders of checkpoints that are this trainer's
 
-    def fit(self, train: Any, epochs: int = 1, batch_size: int = 32, validation: Any = None) -> History:
+    def fit(
+        self,
+        train: Any,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation: Any = None,
+        *,
+        augment: Callable[[Any, np.random.Generator], Any] | None = None,
+        checkpoint: Checkpoint | str | os.PathLike | None = None,
+        resume: bool | str | os.PathLike | None = None,
+    ) -> History:
         """Train for a number of epochs, from where the last call ended.
 
         Parameters
         ----------
-        train : Dataset or (x, y)
+        train : Dataset, (x, y), (x, y, sample_weight), Loader, or iterable of such batches
+            An iterable is gone through once an epoch, and told the epoch if it has a method ``set_epoch``.
         epochs : int
         batch_size : int
-            The last batch of an epoch may be smaller.
-        validation : Dataset or (x, y), optional
+            For arrays; the last batch of an epoch may be smaller. A Loader and an iterable have their own.
+        validation : as `train`, optional
             Evaluated after each epoch.
+        augment : callable, optional
+            ``augment(x, rng)`` gives what is trained on in the place of a batch's x; for arrays.
+        checkpoint : path-like or Checkpoint, optional
+            The folder in which checkpoints are kept: one after each epoch, one at least every five minutes, and one
+            when training is interrupted. `Checkpoint` tells how often and how many.
+        resume : bool or path-like, optional
+            True goes on from the newest checkpoint in the folder, or begins if there is none: a script that says so may
+            be killed at any moment and run again. A path names a checkpoint, or a folder of them, that must be there.
+            The script makes model, optimiser, schedule and trainer as it did before; then they are put where the run
+            was, which ends as it would have without the stop, to the same bits.
 
         Returns
         -------
@@ -119,54 +177,66 @@ class Trainer:
         Raises
         ------
         ValueError
-            If a data set is empty, or x and y differ in length.
+            If a data set is empty, or x and y differ in length; if the folder holds checkpoints of another run and
+            `resume` is not set.
         FloatingPointError
-            If the loss is NaN or infinite. The parameters are as they were before that batch.
+            If the loss or a gradient is NaN or infinite. The model is as it was before that batch.
+        FormatError
+            If a checkpoint is damaged, or was written by another training. Nothing has changed.
         """
         where = "Trainer.fit"
-        x, y = _arrays(where, "train", train)
-        held_out = None if validation is None else _arrays(where, "validation", validation)
-        last = self.epoch + whole(where, "epochs", epochs)
+        epochs = whole(where, "epochs", epochs)
         batch_size = whole(where, "batch_size", batch_size, 1)
-        begin, batch_end, end = (self._hooks(name) for name in _HOOKS)
+        hooks = {name: self._hooks(name) for name in _HOOKS}
+        saver = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
         self.stop = False
-        with contextlib.closing(progress(self.progress, self.epoch, last, len(x))) as shown:
-            while self.epoch < last and not self.stop:
-                started = time.perf_counter()
-                shown.start_epoch(self.epoch + 1)
-                for hook in begin:
-                    hook(self, self.epoch + 1)
-                record = {"epoch": self.epoch + 1, **self._train(x, y, batch_size, batch_end, shown)}
-                if held_out is not None:
-                    # Prediction keeps nothing for gradients: it takes larger batches at no more memory.
-                    held = self._evaluate(*held_out, max(batch_size, 128))
-                    record |= {f"val_{name}": value for name, value in held.items()}
-                record["seconds"] = time.perf_counter() - started
-                record["lr"] = self.optimizer.lr
-                self.epoch += 1
-                self.history.append(record)
-                self._step_schedule(record)
-                shown.end_epoch(record)
-                for hook in end:
-                    hook(self, record)
+        if not begin_call(self, where, saver, resume):
+            return self.history
+        source_ = source(where, "train", train, batch_size, augment=augment, seed=self.seed)
+        # Prediction keeps nothing for gradients: it takes larger batches at no more memory.
+        held_out = None if validation is None else self._held_out(where, "validation", validation, max(batch_size, 128))
+        check_data(self, where, source_, resume=bool(resume))
+        last = self._at.call_epoch + epochs
+        for hook in hooks["on_fit_begin"]:
+            hook(self)
+        with (
+            Interrupts() as interrupts,
+            contextlib.closing(progress(self.progress, self.epoch, last, source_.examples or 0)) as shown,
+        ):
+            Fit(self, source_, held_out, saver, hooks, shown, interrupts).run(last)
+        self._calls = self._at.call
+        for hook in hooks["on_fit_end"]:
+            hook(self)
         return self.history
 
-    def _step_schedule(self, record: dict[str, Any]) -> None:
-        if isinstance(self.schedule, ReduceLROnPlateau):
-            name = self.schedule.monitor or ("val_loss" if "val_loss" in record else "loss")
-            if name not in record:
-                raise ValueError(f"Trainer.fit: the schedule's monitor must be of {', '.join(record)}, got {name!r}")
-            self.schedule.step(record[name])
-        elif self.schedule is not None:
-            self.schedule.step()
+    def save_checkpoint(self, path: str | os.PathLike) -> None:
+        """Write all that a continued training needs to a file, as `fit` does; from a callback, too.
+
+        Parameters
+        ----------
+        path : path-like
+            Of a safetensors file. It is written whole or not at all.
+        """
+        write(path, self)
+
+    def load_checkpoint(self, path: str | os.PathLike) -> None:
+        """Go to where a checkpoint was written: the next ``fit`` goes on from there, as many epochs as it is told.
+
+        Raises
+        ------
+        FormatError
+            If it is damaged, or was written by another training. Nothing has changed.
+        """
+        Saved.read(path).restore(self)
 
     def evaluate(self, data: Any, batch_size: int = 128) -> dict[str, float]:
         """The loss and the metrics of predictions.
 
         Parameters
         ----------
-        data : Dataset or (x, y)
+        data : Dataset, (x, y), (x, y, sample_weight), Loader, or iterable of such batches
         batch_size : int
+            For arrays.
 
         Returns
         -------
@@ -174,7 +244,8 @@ class Trainer:
             "loss" and each metric.
         """
         where = "Trainer.evaluate"
-        return self._evaluate(*_arrays(where, "data", data), whole(where, "batch_size", batch_size, 1))
+        size = whole(where, "batch_size", batch_size, 1)
+        return self._evaluate(self._held_out(where, "data", data, size))
 
     def predict(self, x: Any, batch_size: int = 128) -> np.ndarray:
         """The model's outputs for `x`, an array or a Dataset, computed in batches."""
@@ -189,37 +260,17 @@ class Trainer:
             outputs[start : start + size] = self.model(x[start : start + size])
         return outputs
 
-    def _train(
-        self, x: np.ndarray, y: np.ndarray, batch_size: int, hooks: list[Callable], shown: Silent
-    ) -> dict[str, float]:
-        means = Means(self._metrics)
-        images = 0
-        started = time.perf_counter()
-        for batch, (batch_x, batch_y) in enumerate(batches(x, y, batch_size, rng=self.seed, epoch=self.epoch), 1):
-            logits, backward = self.model.forward(batch_x)
-            loss, loss_backward = self.loss.forward(logits, batch_y)
-            loss = _scalar(loss)
-            if self.stop_on_nan and not math.isfinite(loss):
-                raise self._not_finite(loss, batch, -(-len(x) // batch_size), batch_x)
-            self.optimizer.zero_grad()
-            backward(loss_backward(), need_x=False)
-            if self.clip_norm is not None:
-                clip_grad_norm(self.optimizer.parameters, self.clip_norm)
-            self.optimizer.step()
-            means.add(loss, logits, batch_y)
-            images += len(batch_y)
-            shown.batch(len(batch_y), means)
-            for hook in hooks:
-                hook(self, batch, loss)
-            if self.stop:
-                break
-        return means.result() | {"images_per_second": images / (time.perf_counter() - started)}
+    def _held_out(self, where: str, name: str, data: Any, batch_size: int) -> Source:
+        return source(where, name, data, batch_size, shuffle=False, seed=self.seed)
 
-    def _evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> dict[str, float]:
+    def _evaluate(self, data: Source) -> dict[str, float]:
         means = Means(self._metrics)
-        for batch_x, batch_y in batches(x, y, batch_size, shuffle=False):
-            logits = self.model(batch_x)
-            means.add(_scalar(self.loss(logits, batch_y)), logits, batch_y)
+        averaged = self.ema.averaged() if self.ema is not None and self.ema.updates else contextlib.nullcontext()
+        with averaged, contextlib.closing(data.batches(0)) as batches:  # type: ignore[type-var]
+            for x, y, *weight in batches:
+                logits = self.model(x)
+                options = {"sample_weight": weight[0]} if weight else {}
+                means.add(scalar(self.loss(logits, y, **options)), logits, y)
         return means.result()
 
     def _hooks(self, name: str) -> list[Callable]:
@@ -238,39 +289,6 @@ class Trainer:
             if hook is not None:
                 hooks.append(hook)
         return hooks
-
-    def _not_finite(self, loss: float, batch: int, batches: int, x: np.ndarray) -> FloatingPointError:
-        if np.isfinite(x).all():
-            advice = f"lower the learning rate ({self.optimizer.lr:g}) or set clip_norm"
-        else:
-            advice = "x of this batch holds NaN or infinity"
-        return FloatingPointError(
-            f"Trainer.fit: the loss is {loss} in epoch {self.epoch + 1}, batch {batch} of {batches}: {advice}; "
-            "stop_on_nan=False goes on"
-        )
-
-
-def _scalar(loss: Any) -> float:
-    if isinstance(loss, np.ndarray) and loss.ndim:
-        raise ValueError(
-            f"Trainer: the loss is an array of shape {loss.shape}, expected a number: use reduction='mean'"
-        )
-    return float(loss)
-
-
-def _arrays(where: str, name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(data, Dataset):
-        x, y = data.x, data.y
-    elif isinstance(data, (tuple, list)) and len(data) == 2:
-        x, y = np.asanyarray(data[0]), np.asanyarray(data[1])
-    else:
-        hint = ": give the pair, fit((x, y))" if isinstance(data, np.ndarray) and name == "train" else ""
-        raise TypeError(f"{where}: {name} must be a Dataset or (x, y), got {type(data).__name__}{hint}")
-    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-        raise ValueError(f"{where}: {name} has x {x.shape} and y {y.shape}, which must have the same length")
-    if not len(x):
-        raise ValueError(f"{where}: {name} is empty: x {x.shape}")
-    return x, y
 
 
 def _check_has(name: str, value: Any, *methods: str) -> None:

@@ -1,0 +1,98 @@
+"""Arrays that share their first axis: one, or tuples and dicts of them where a model has several inputs or outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+
+class Rows:
+    """Some rows of a memmap, read when they are asked for: shape, dtype, length, and indexing along the first axis.
+
+    Parameters
+    ----------
+    source : array
+    rows : array (n,) of int
+    """
+
+    def __init__(self, source: np.ndarray, rows: np.ndarray):
+        self._source = source
+        self._rows = rows
+        self.shape = (len(rows), *source.shape[1:])
+        self.dtype = source.dtype
+        self.ndim = source.ndim
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return np.asarray(self._source[self._rows[index]])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("Rows: the rows of a memmap are read into a new array, but copy=False")
+        return np.asarray(self[:], dtype)
+
+    def __repr__(self) -> str:
+        return f"Rows(shape={self.shape}, dtype={self.dtype}: np.asarray(...) reads them all)"
+
+
+def as_arrays(value: Any) -> Any:
+    """`value` with arrays in the place of what is array_like; a memmap stays one."""
+    if isinstance(value, tuple):
+        return tuple(as_arrays(item) for item in value)
+    if isinstance(value, dict):
+        return {key: as_arrays(item) for key, item in value.items()}
+    return value if isinstance(value, Rows) else np.asanyarray(value)
+
+
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """(name, array) of each array: ``x``, ``x[0]``, ``x['left']``."""
+    if isinstance(value, tuple):
+        for i, item in enumerate(value):
+            yield from leaves(item, f"{name}[{i}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, f"{name}[{key!r}]")
+    else:
+        yield name, value
+
+
+def same_length(where: str, **parts: Any) -> int:
+    """The length that all arrays of all parts share (None is passed over), else ValueError."""
+    found = []
+    for name, part in parts.items():
+        if part is not None:
+            inside = list(leaves(part, name))
+            if not inside:
+                raise ValueError(f"{where}: {name} holds no array: {part!r}")
+            found += inside
+    if len({array.shape[:1] for _, array in found}) != 1 or not found[0][1].ndim:
+        *first, last = (f"{name} {array.shape}" for name, array in found)
+        raise ValueError(f"{where}: {', '.join(first)} and {last} must have the same length")
+    return len(found[0][1])
+
+
+def take(value: Any, rows: slice | np.ndarray, copy: bool = False) -> Any:
+    """Those rows of each array. A slice of an array in memory is a view, unless `copy`; a memmap's rows are read."""
+    if isinstance(value, tuple):
+        return tuple(take(item, rows, copy) for item in value)
+    if isinstance(value, dict):
+        return {key: take(item, rows, copy) for key, item in value.items()}
+    if isinstance(value, np.memmap):
+        return np.array(value[rows]) if isinstance(rows, slice) else np.asarray(value[rows])
+    taken = value[rows]
+    return taken.copy() if copy and isinstance(rows, slice) and not isinstance(value, Rows) else taken
+
+
+def lazily(value: Any, rows: np.ndarray) -> Any:
+    """As `take` with an array of indices, but of a memmap nothing is read yet."""
+    if isinstance(value, tuple):
+        return tuple(lazily(item, rows) for item in value)
+    if isinstance(value, dict):
+        return {key: lazily(item, rows) for key, item in value.items()}
+    if isinstance(value, Rows):
+        return Rows(value._source, value._rows[rows])
+    return Rows(value, rows) if isinstance(value, np.memmap) else value[rows]

@@ -1,0 +1,342 @@
+"""Callbacks: what `Trainer` calls between batches and epochs.
+
+A callback has any of ``on_fit_begin(trainer)``, ``on_epoch_begin(trainer, epoch)``,
+``on_batch_end(trainer, batch, loss)``, ``on_epoch_end(trainer, record)`` and ``on_fit_end(trainer)``; with
+``state_dict()`` and ``load_state_dict(state)`` a checkpoint keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .._checks import choice, number
+from .._shapes import whole
+
+_RISING = re.compile(r"acc|auc|f1|precision|recall|top\d|score|iou|dice")
+
+
+class _Best:
+    """The best epoch so far by one figure of its record."""
+
+    def __init__(self, monitor: str, mode: str, min_delta: float):
+        self._name = type(self).__name__
+        if not isinstance(monitor, str) or not monitor:
+            raise TypeError(f"{self._name}: monitor must be a name such as 'val_loss', got {monitor!r}")
+        self.monitor = monitor
+        self.mode = choice(self._name, "mode", mode, ("auto", "min", "max"))
+        self.min_delta = number(self._name, "min_delta", min_delta, 0)
+        self.best: float | None = None
+        self.best_epoch = 0
+
+    def _improves(self, record: Mapping[str, Any]) -> bool:
+        """Whether this is the best epoch so far, which it then is."""
+        value = record.get(self.monitor)
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            numbers = [name for name, figure in record.items() if isinstance(figure, (int, float)) and name != "epoch"]
+            missing = self.monitor.startswith("val_") and not any(name.startswith("val_") for name in record)
+            hint = ": give fit validation data" if missing else ""
+            raise ValueError(f"{self._name}: monitor must be one of {', '.join(numbers)}, got {self.monitor!r}{hint}")
+        rising = self.mode == "max" or (self.mode == "auto" and _RISING.search(self.monitor) is not None)
+        # NaN is no improvement, and anything is one of nothing.
+        gain = -math.inf if math.isnan(value) else math.inf
+        if self.best is not None and not math.isnan(value):
+            gain = value - self.best if rising else self.best - value
+        if not gain > (0 if self.best is None else self.min_delta):
+            return False
+        self.best, self.best_epoch = float(value), int(record["epoch"])
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a continued run needs."""
+        best = np.array(math.nan if self.best is None else self.best)
+        return {"monitor": self.monitor, "best": best, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        if state["monitor"] != self.monitor:
+            raise ValueError(f"{self._name}: the state is of monitor {state['monitor']!r}, expected {self.monitor!r}")
+        best = float(state["best"])
+        self.best, self.best_epoch = None if math.isnan(best) else best, int(state["best_epoch"])
+
+
+class BestWeights(_Best):
+    """Keep the weights of the best epoch in memory, and put them back at the end of ``fit``.
+
+    Parameters and buffers are put back, not the optimiser's state.
+
+    Parameters
+    ----------
+    monitor : str
+        A figure of the epoch's record: "val_loss", "loss", "val_accuracy", ...
+    mode : {"auto", "min", "max"}
+        Whether less or more is better. "auto" is "max" for accuracy, f1, precision, recall, top-k and the like.
+    min_delta : float
+        What a figure must be better by to count as better.
+    restore : bool
+        False leaves the last weights in the model; `restore_to` puts the best ones into any.
+
+    Attributes
+    ----------
+    best : float or None
+    best_epoch : int
+        Counted from 1; 0 before there is one.
+
+    Raises
+    ------
+    ValueError
+        After the first epoch, if `monitor` is no number of its record.
+    """
+
+    def __init__(self, monitor: str = "val_loss", *, mode: str = "auto", min_delta: float = 0.0, restore: bool = True):
+        super().__init__(monitor, mode, min_delta)
+        self.restore = restore
+        self._weights: dict[str, np.ndarray] = {}
+
+    def on_epoch_end(self, trainer: Any, record: Mapping[str, Any]) -> None:
+        if self._improves(record):
+            self._weights = trainer.model.state_dict()
+
+    def on_fit_end(self, trainer: Any) -> None:
+        if self.restore and self._weights:
+            self.restore_to(trainer.model)
+
+    def restore_to(self, model: Any) -> None:
+        """Put the best weights into a model.
+
+        Raises
+        ------
+        ValueError
+            If no epoch has been seen, or the model is another.
+        """
+        if not self._weights:
+            raise ValueError(f"{self._name}: no epoch has had a best {self.monitor} yet")
+        model.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {f"weights.{path}": value for path, value in self._weights.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        prefix = "weights."
+        self._weights = {
+            name.removeprefix(prefix): np.array(value) for name, value in state.items() if name.startswith(prefix)
+        }
+
+
+class EarlyStopping(BestWeights):
+    """Stop training once a figure has not become better for some epochs (Prechelt 1998, "Early stopping - but when?").
+
+    Parameters
+    ----------
+    monitor, mode, min_delta
+        As in `BestWeights`.
+    patience : int
+        Training stops after this many epochs in a row without a better figure; 0 is as 1.
+    restore_best : bool
+        Put the weights of the best epoch back at the end of ``fit``, however it ends.
+
+    Attributes
+    ----------
+    best, best_epoch
+        As in `BestWeights`.
+    stopped_epoch : int
+        The epoch after which training was stopped, 0 if it was not.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 5,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+        *,
+        restore_best: bool = False,
+    ):
+        super().__init__(monitor, mode=mode, min_delta=min_delta, restore=restore_best)
+        self.patience = whole(self._name, "patience", patience)
+        self.stopped_epoch = 0
+        self._waited = 0
+
+    def on_epoch_end(self, trainer: Any, record: Mapping[str, Any]) -> None:
+        if self._improves(record):
+            self._waited = 0
+            if self.restore:
+                self._weights = trainer.model.state_dict()
+            return
+        self._waited += 1
+        if self._waited >= max(self.patience, 1):
+            trainer.stop = True
+            self.stopped_epoch = int(record["epoch"])
+
+    def on_fit_end(self, trainer: Any) -> None:
+        super().on_fit_end(trainer)
+        # A further fit has all its patience.
+        self._waited = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"waited": self._waited, "stopped_epoch": self.stopped_epoch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._waited, self.stopped_epoch = int(state["waited"]), int(state["stopped_epoch"])
+
+
+class JsonLines:
+    """Write a line of JSON an epoch to a file, written out at once.
+
+    An epoch's line is its record in the history: ``{"epoch": 1, "loss": 0.52, "accuracy": 0.81, ...}``. What is not
+    finite is null. A run that goes on from a checkpoint drops the lines that came after it, and writes them anew.
+
+    Parameters
+    ----------
+    path : path-like
+        Replaced when a new run writes its first line.
+    every : int, optional
+        Also a line every so many batches: ``{"epoch": 1, "batch": 100, "loss": 0.61, "lr": 0.001}``, with the loss of
+        that batch.
+    append : bool
+        Write behind what the file holds.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    """
+
+    def __init__(self, path: str | os.PathLike, *, every: int | None = None, append: bool = False):
+        self.path = os.fspath(path)
+        self.every = None if every is None else whole("JsonLines", "every", every, 1)
+        folder = os.path.dirname(os.path.abspath(self.path))
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"JsonLines: no such folder to write to: {folder}")
+        self._end: int | None = None  # bytes of this run and those before it
+        self._append = append
+        self._ready = False  # whether the file ends where the next line goes
+
+    def on_batch_end(self, trainer: Any, batch: int, loss: float) -> None:
+        if self.every is not None and batch % self.every == 0:
+            self._write({"epoch": trainer.epoch + 1, "batch": batch, "loss": loss, "lr": trainer.optimizer.lr})
+
+    def on_epoch_end(self, trainer: Any, record: Mapping[str, Any]) -> None:
+        self._write(record)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"end": self._end}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        # The file is cut when there is a line to write: a run that does not go on leaves it as it is.
+        self._end, self._ready = None if state["end"] is None else int(state["end"]), False
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        import json  # takes as long to import as much of cconv
+
+        text = json.dumps(plain(record), allow_nan=False)
+        if not self._ready:
+            self._prepare()
+        # One write a line: whatever happens, the file holds whole lines.
+        with open(self.path, "ab", buffering=0) as file:
+            file.write(text.encode() + b"\n")
+            self._end = file.tell()
+
+    def _prepare(self) -> None:
+        """Leave the lines that this run goes on from."""
+        if self._end is not None and os.path.exists(self.path):
+            with open(self.path, "r+b") as file:
+                # After a crash of the machine what was written may be missing, or end within a line.
+                file.truncate(file.read(self._end).rfind(b"\n") + 1)
+        elif not self._append:
+            with open(self.path, "wb"):
+                pass
+        self._ready = True
+
+
+class TensorBoard:
+    """Write figures for TensorBoard: an epoch's by epoch, and a batch's loss and learning rate by batch.
+
+    Needs tensorboardX: ``pip install "cconv[tensorboard]"``. A run that goes on from a checkpoint hides the points that
+    came after it.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made if need be. Batches go to a folder ``batches`` in it, a run of its own in TensorBoard.
+    every : int, optional
+        Also every so many batches.
+
+    Raises
+    ------
+    ImportError
+        If tensorboardX is not installed.
+    """
+
+    def __init__(self, folder: str | os.PathLike, *, every: int | None = None):
+        try:
+            import tensorboardX  # noqa: F401
+        except ImportError as error:
+            raise ImportError('TensorBoard: tensorboardX is not installed: pip install "cconv[tensorboard]"') from error
+        self.folder = os.fspath(folder)
+        self.every = None if every is None else whole("TensorBoard", "every", every, 1)
+        self._done = {"epochs": 0, "batches": 0}
+        self._resumed = False
+        self._writers: dict[str, Any] = {}
+
+    def on_batch_end(self, trainer: Any, batch: int, loss: float) -> None:
+        self._done["batches"] += 1
+        step = self._done["batches"]
+        if self.every is not None and step % self.every == 0:
+            writer = self._writer("batches")
+            writer.add_scalar("loss", loss, step)
+            writer.add_scalar("lr", trainer.optimizer.lr, step)
+
+    def on_epoch_end(self, trainer: Any, record: Mapping[str, Any]) -> None:
+        writer = self._writer("epochs")
+        for name, value in record.items():
+            if name != "epoch" and isinstance(value, (int, float)):
+                writer.add_scalar(name, value, record["epoch"])
+        self._done["epochs"] = int(record["epoch"])
+        for open_writer in self._writers.values():
+            open_writer.flush()
+
+    def on_fit_end(self, trainer: Any) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+        self._resumed = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self._done)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.on_fit_end(None)
+        self._done = {name: int(state[name]) for name in self._done}
+        self._resumed = True
+
+    def _writer(self, name: str) -> Any:
+        if name not in self._writers:
+            from tensorboardX import SummaryWriter
+
+            folder = self.folder if name == "epochs" else os.path.join(self.folder, name)
+            purge = self._done[name] + (name == "epochs") if self._resumed else None
+            # Files are told apart by the second they were made in, and read in the order of their names.
+            self._writers[name] = SummaryWriter(folder, purge_step=purge, filename_suffix=f".{time.time_ns()}")
+        return self._writers[name]
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON has it: arrays as lists, and None for what is not finite."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
