@@ -17,6 +17,7 @@ from test_functional_conv import CASES, drawn, run
 
 from cconv import _dispatch, _threads
 from cconv import functional as F
+from cconv.functional.conv import conv2d_relu
 
 libc = ctypes.CDLL(None, use_errno=True)
 PAGE = mmap.PAGESIZE
@@ -55,7 +56,9 @@ def call_everything(guard: Guard) -> None:
             for name in CASES:
                 print(isa, dtype.__name__, "convolution:", name, flush=True)
                 *arrays, options = drawn(name)
-                run(F, *(guard.copy(a.astype(dtype)) for a in arrays), options)
+                arrays = [guard.copy(a.astype(dtype)) for a in arrays]
+                run(F, *arrays, options)
+                conv2d_relu(*arrays[:3], **options)
             for name in DRAWS:
                 for seed in range(20 if "pool" in name else 8):
                     print(isa, dtype.__name__, name, "with seed", seed, flush=True)

@@ -20,6 +20,7 @@
 from cython.parallel cimport prange, threadid
 cimport numpy as cnp
 
+from cconv._kernels.epilogue cimport rectify_registers
 from cconv._kernels.simd cimport CC_SECOND, L32, L64, at, broadcast, cc_span, every_second, fma, head, put, real, span, splat, take, v32, v64, vec, weave
 from cconv._kernels.tile cimport lane_sum, virtual_lanes
 
@@ -471,11 +472,28 @@ cdef void strip_block(vec* y, const vec* source, const vec* weight, const vec* z
                       i * phase.source_step)
 
 
+cdef void rectify_block(vec* y, const Planes* g, const Axis* phases, Py_ssize_t block, Py_ssize_t blocks) noexcept nogil:
+    """One block of rows of one plane of the result."""
+    cdef Py_ssize_t f, i, end
+    cdef const Axis* phase
+    for f in range(g.row_phases):
+        phase = phases + f
+        i = phase.outputs * block // blocks
+        end = phase.outputs * (block + 1) // blocks
+        if phase.step == 1:
+            rectify_registers(<vec*> at(y, (phase.first + i) * g.out_width), (end - i) * g.out_width)
+            continue
+        while i < end:
+            rectify_registers(<vec*> at(y, (phase.first + i * phase.step) * g.out_width), g.out_width)
+            i += 1
+
+
 cdef void correlate_vectors(vec* y, const vec* x, const vec* weight, const vec* bias, const Planes* g, const Axis* rows, const Axis* columns,
-                            const Tap* taps, const vec* zeros, vec* temporary, Py_ssize_t blocks, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    cdef Py_ssize_t unit = first, plane, p, end
+                            const Tap* taps, const vec* zeros, vec* temporary, Py_ssize_t blocks, bint rectified, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t unit = first, plane, p, done, end
     cdef vec start = splat(0, zeros[0])
     while unit < last:
+        done = unit
         plane = unit // blocks
         if g.sliding:
             end = min(last, unit + g.together) if blocks == 1 else unit + 1
@@ -492,32 +510,35 @@ cdef void correlate_vectors(vec* y, const vec* x, const vec* weight, const vec* 
             strip_block(<vec*> at(y, plane * g.out_height * g.out_width), at(x, plane // g.fan_out * g.fan_in * g.height * g.width),
                         at(weight, p * g.fan_in * g.taps), zeros, temporary, start, g, rows, columns, taps, unit % blocks, blocks)
             unit += 1
+        if rectified:
+            for p in range(done, unit):
+                rectify_block(<vec*> at(y, p // blocks * g.out_height * g.out_width), g, rows, p % blocks, blocks)
 
 
 cdef void correlate_range(real* y, const real* x, const real* weight, const real* bias, const Planes* g, const Axis* rows, const Axis* columns,
-                          const Tap* taps, const real* zeros, real* temporary, Py_ssize_t blocks, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+                          const Tap* taps, const real* zeros, real* temporary, Py_ssize_t blocks, bint rectified, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Blocks first..last-1 of all planes' blocks."""
     if real is float:
         correlate_vectors(<v32*> y, <const v32*> x, <const v32*> weight, <const v32*> bias, g, rows, columns, taps, <const v32*> zeros,
-                          <v32*> temporary, blocks, first, last)
+                          <v32*> temporary, blocks, rectified, first, last)
     else:
         correlate_vectors(<v64*> y, <const v64*> x, <const v64*> weight, <const v64*> bias, g, rows, columns, taps, <const v64*> zeros,
-                          <v64*> temporary, blocks, first, last)
+                          <v64*> temporary, blocks, rectified, first, last)
 
 
 cdef void run(real* y, const real* x, const real* weight, const real* bias, const Planes* g, const Axis* rows, const Axis* columns, const Tap* taps,
-              real* scratch, Py_ssize_t planes, Py_ssize_t blocks, Py_ssize_t tasks, int threads) noexcept nogil:
+              real* scratch, Py_ssize_t planes, Py_ssize_t blocks, Py_ssize_t tasks, bint rectified, int threads) noexcept nogil:
     cdef Py_ssize_t i, units = planes * blocks, zeros = (g.width + 15) // 16 * 16
     for i in range(zeros):
         scratch[i] = 0
     for i in prange(tasks, num_threads=threads, schedule="dynamic"):
-        correlate_range(y, x, weight, bias, g, rows, columns, taps, scratch, scratch + zeros + threadid() * g.column_phases * g.temporary, blocks,
+        correlate_range(y, x, weight, bias, g, rows, columns, taps, scratch, scratch + zeros + threadid() * g.column_phases * g.temporary, blocks, rectified,
                         units * i // tasks, units * (i + 1) // tasks)
 
 
 def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarray fields, cnp.ndarray rows, cnp.ndarray columns, cnp.ndarray taps,
-              cnp.ndarray scratch, Py_ssize_t blocks, Py_ssize_t tasks, int threads):
-    """y, written. `scratch`: a row of zeros, then each thread's column phases. A plane is cut into blocks of rows, and all into tasks."""
+              cnp.ndarray scratch, Py_ssize_t blocks, Py_ssize_t tasks, bint rectified, int threads):
+    """y, or relu of it, written. `scratch`: a row of zeros, then each thread's column phases. A plane is cut into blocks of rows, and all into tasks."""
     cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
     cdef void* b = NULL if bias is None else cnp.PyArray_DATA(bias)
     cdef void* yp = cnp.PyArray_DATA(y)
@@ -531,9 +552,9 @@ def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarra
     cdef Py_ssize_t planes = cnp.PyArray_DIM(y, 0) * cnp.PyArray_DIM(y, 1)
     with nogil:
         if single:
-            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, g, rp, cp, tp, <float*> sp, planes, blocks, tasks, threads)
+            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, g, rp, cp, tp, <float*> sp, planes, blocks, tasks, rectified, threads)
         else:
-            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, g, rp, cp, tp, <double*> sp, planes, blocks, tasks, threads)
+            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, g, rp, cp, tp, <double*> sp, planes, blocks, tasks, rectified, threads)
 
 
 # --- gradient to the weight ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 from cython.parallel cimport prange, threadid
 cimport numpy as cnp
 
+from cconv._kernels.epilogue cimport rectify
 from cconv._kernels.pack cimport clear, copy, transpose
 from cconv._kernels.simd cimport TILE, lanes, real
 from cconv._kernels.tile cimport BIAS, RESULT, Start, ZERO, rows_any
@@ -42,7 +43,7 @@ cdef void product(real* y, Py_ssize_t y_row, const real* bias, const real* a, Py
 
 
 cdef void task(real* y, const real* x, const real* weight, const real* bias, const Geometry* g, Py_ssize_t blocks, Py_ssize_t splits,
-               Py_ssize_t gathered, real* near, Py_ssize_t index) noexcept nogil:
+               Py_ssize_t gathered, bint rectified, real* near, Py_ssize_t index) noexcept nogil:
     """One image, one group, one block of positions, one range of outputs.
 
     With `gathered` panels of positions at a time copied near, rows of y are written on from panel to panel: on large planes, where rows are
@@ -53,7 +54,7 @@ cdef void task(real* y, const real* x, const real* weight, const real* bias, con
     cdef Py_ssize_t tiles = (g.outputs + TILE - 1) // TILE, panels = (g.plane + 2 * L - 1) // (2 * L)
     cdef Py_ssize_t first = panels * block // blocks, last = panels * (block + 1) // blocks
     cdef Py_ssize_t q, p, k, m, t, stop, start = 0, step = g.plane
-    cdef int J
+    cdef int J, rows, r
     cdef const real* source
     y += (n * g.groups + group) * g.outputs * g.plane
     x += (n * g.groups + group) * g.terms * g.plane
@@ -70,6 +71,7 @@ cdef void task(real* y, const real* x, const real* weight, const real* bias, con
                 copy(near + t * step, x + t * g.plane + start, min(step, g.plane - start))
         for k in range(tiles * split // splits, tiles * (split + 1) // splits):
             m = g.outputs * k // tiles
+            rows = <int> (g.outputs * (k + 1) // tiles - m)
             for q in range(first, stop):
                 p = q * 2 * L
                 J = 2
@@ -77,20 +79,23 @@ cdef void task(real* y, const real* x, const real* weight, const real* bias, con
                     J = 1 if p + L >= g.plane else 2
                     p = g.plane - J * L
                 product(y + m * g.plane + p, g.plane, bias + m if bias != NULL else NULL, weight + m * g.a_row, g.a_row, g.a_step,
-                        source + p - start, step, g.terms, ZERO if bias == NULL else BIAS, <int> (g.outputs * (k + 1) // tiles - m), J)
+                        source + p - start, step, g.terms, ZERO if bias == NULL else BIAS, rows, J)
+                if rectified:
+                    for r in range(rows):
+                        rectify(y + (m + r) * g.plane + p, J * L)
         first = stop
 
 
 cdef void run(real* y, const real* x, const real* weight, const real* bias, const Geometry* g, Py_ssize_t images, Py_ssize_t blocks, Py_ssize_t splits,
-              Py_ssize_t gathered, real* scratch, int threads) noexcept nogil:
+              Py_ssize_t gathered, bint rectified, real* scratch, int threads) noexcept nogil:
     cdef Py_ssize_t i, room = g.terms * gathered * 2 * lanes(y)
     for i in prange(images * g.groups * blocks * splits, num_threads=threads, schedule="dynamic"):
-        task(y, x, weight, bias, g, blocks, splits, gathered, scratch + threadid() * room, i)
+        task(y, x, weight, bias, g, blocks, splits, gathered, rectified, scratch + threadid() * room, i)
 
 
 def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarray geometry, cnp.ndarray scratch, Py_ssize_t blocks, Py_ssize_t splits,
-              Py_ssize_t gathered, int threads):
-    """y from x and weight; a plane has at least two registers of positions."""
+              Py_ssize_t gathered, bint rectified, int threads):
+    """y from x and weight, or relu of it; a plane has at least two registers of positions."""
     cdef void* b = cnp.PyArray_DATA(bias) if bias is not None else NULL
     cdef bint single = cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT
     cdef void* yp = cnp.PyArray_DATA(y)
@@ -101,9 +106,9 @@ def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarra
     cdef Py_ssize_t images = cnp.PyArray_DIM(x, 0)
     with nogil:
         if single:
-            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, g, images, blocks, splits, gathered, <float*> sp, threads)
+            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, g, images, blocks, splits, gathered, rectified, <float*> sp, threads)
         else:
-            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, g, images, blocks, splits, gathered, <double*> sp, threads)
+            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, g, images, blocks, splits, gathered, rectified, <double*> sp, threads)
 
 
 # --- gradient to the weight ---------------------------------------------------------------------------------

@@ -64,11 +64,28 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algo
     if call is None:
         a = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm)
         x, weight, bias = a.x, a.weight, a.bias
-        shape = convolve.shape_of(x.shape, weight.shape, a.stride, a.padding, a.dilation, a.groups, a.output_size)
-        call = keep(key, convolve.towards_output(algorithm, shape, x))
+        call = keep(key, _towards_output(algorithm, a, False))
     y = empty(call.y_shape, x.dtype)
     convolve.write_y(call, y, x, weight, bias)
     return y
+
+
+def conv2d_relu(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
+    """``relu(conv2d(...))`` to the same bits, rectified where the kernels store their sums: for fused layers."""
+    key = signature("conv2d_relu", x, weight, bias, stride, padding, dilation, groups, algorithm)
+    call = recall(key)
+    if call is None:
+        a = _arguments.conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm)
+        x, weight, bias = a.x, a.weight, a.bias
+        call = keep(key, _towards_output(algorithm, a, True))
+    y = empty(call.y_shape, x.dtype)
+    convolve.write_y(call, y, x, weight, bias)
+    return y
+
+
+def _towards_output(algorithm, a: _arguments.Conv2d, rectified: bool) -> convolve.TowardsOutput:
+    shape = convolve.shape_of(a.x.shape, a.weight.shape, a.stride, a.padding, a.dilation, a.groups, a.output_size)
+    return convolve.towards_output(algorithm, shape, a.x, rectified)
 
 
 def conv2d_backward(

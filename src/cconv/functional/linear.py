@@ -37,7 +37,20 @@ def linear(x, weight, bias=None):
         call = keep(key, ((len(x), len(weight)), threads_for(len(x) * weight.size)))
     shape, threads = call
     y = empty(shape, x.dtype)
-    _dispatch.linear.forward(y, x, weight, bias, threads)
+    _dispatch.linear.forward(y, x, weight, bias, False, threads)
+    return y
+
+
+def linear_relu(x, weight, bias=None):
+    """``relu(linear(...))`` to the same bits, rectified where the kernel stores its sums: for fused layers."""
+    key = signature("linear", x, weight, bias)
+    call = recall(key)
+    if call is None:
+        x, weight, bias = _arguments.linear("linear", x, weight, bias)
+        call = keep(key, ((len(x), len(weight)), threads_for(len(x) * weight.size)))
+    shape, threads = call
+    y = empty(shape, x.dtype)
+    _dispatch.linear.forward(y, x, weight, bias, True, threads)
     return y
 
 

@@ -42,8 +42,14 @@ class BasicBlock(nn.Layer):
             )
 
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        return self._network().forward(x, train)
+
+    def fused(self, fuse: Callable[[nn.Layer], nn.Layer]) -> nn.Layer:
+        return fuse(self._network())
+
+    def _network(self) -> nn.Layer:
         body = nn.Sequential(self.conv1, self.bn1, self.relu, self.conv2, self.bn2)
-        return nn.Residual(body, self.downsample, relu=True).forward(x, train)
+        return nn.Residual(body, self.downsample, relu=True)
 
 
 class ResNet(nn.Layer):
@@ -88,9 +94,15 @@ class ResNet(nn.Layer):
         self.fc = nn.Linear(before, num_classes, **options)
 
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        return self._network().forward(x, train)
+
+    def fused(self, fuse: Callable[[nn.Layer], nn.Layer]) -> nn.Layer:
+        return fuse(self._network())
+
+    def _network(self) -> nn.Layer:
         stages = [getattr(self, name) for name in self._stages]
         stem = self.conv1, self.bn1, self.relu, self.maxpool
-        return nn.Sequential(*stem, *stages, self.avgpool, nn.Flatten(), self.fc).forward(x, train)
+        return nn.Sequential(*stem, *stages, self.avgpool, nn.Flatten(), self.fc)
 
 
 def resnet18(

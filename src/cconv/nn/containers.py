@@ -108,6 +108,11 @@ class Sequential(Layer):
     def __iter__(self) -> Iterator[Layer]:
         return iter(self._layers)
 
+    def fused(self, fuse: Callable[[Layer], Layer]) -> Layer:
+        from .fuse import chain
+
+        return chain(self._layers, fuse)
+
     def _attributes(self) -> Iterable[tuple[str, Any]]:
         yield from ((str(i), layer) for i, layer in enumerate(self._layers))
         yield from ((name, value) for name, value in vars(self).items() if name != "_layers")

@@ -126,7 +126,7 @@ class Conv2d(_Convolution):
     """
 
     _kind, _axes = "Conv2d", "H, W"
-    _calls = conv2d, conv2d_backward
+    _calls: ClassVar[tuple[Callable[..., Any], Callable[..., Any]]] = conv2d, conv2d_backward
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class Conv1d(_Convolution):
     """
 
     _kind, _axes = "Conv1d", "L"
-    _calls = conv1d, conv1d_backward
+    _calls: ClassVar[tuple[Callable[..., Any], Callable[..., Any]]] = conv1d, conv1d_backward
 
     def __init__(
         self,

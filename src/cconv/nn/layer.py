@@ -415,6 +415,63 @@ class Layer:
 
         return summarise(self, input_shape, batched)
 
+    def fuse(self) -> Layer:
+        """A new model that predicts the same, faster.
+
+        Batch normalisation is folded into the convolution or linear map beside it, with arithmetic in float64; a ReLU
+        is taken where its layer stores its sums; Dropout and Identity vanish. Results equal this model's but for
+        rounding, about 1e-6 of the largest. This model stays as it is, and shares no array with the new one.
+
+        Returns
+        -------
+        Layer
+            For prediction alone: its `forward` raises RuntimeError unless ``train=False``, and its parameters and
+            buffers have names of their own. `save` and `load` are between fused models.
+
+        Examples
+        --------
+        >>> fast = model.fuse()
+        >>> labels = fast(x).argmax(1)
+        """
+        from .fuse import fuse
+
+        return fuse(self)
+
+    def fused(self, fuse: Callable[[Layer], Layer]) -> Layer:
+        """What takes this layer's place in a fused model. `fuse` calls it, on a copy of the layer that may be changed.
+
+        As it stands, each child layer in the attributes is replaced by ``fuse(child)``, and the layer itself stays:
+        right for any `forward` that calls its children. Where `forward` calls them one after another, saying so lets
+        more be fused.
+
+        Parameters
+        ----------
+        fuse : callable
+            ``fuse(layer)`` is what takes the place of another layer.
+
+        Returns
+        -------
+        Layer
+            Of the same outputs in prediction. A class that overrides the `forward` of its base is not asked by the
+            base's `fused`, which says nothing of the new `forward`: the children alone are fused.
+
+        Examples
+        --------
+        >>> class Block(Layer):
+        ...     def __init__(self, channels):
+        ...         self.conv = Conv2d(channels, channels, 3, padding=1, bias=False)
+        ...         self.bn = BatchNorm2d(channels)
+        ...
+        ...     def forward(self, x, train=True):
+        ...         return Sequential(self.conv, self.bn, ReLU()).forward(x, train)
+        ...
+        ...     def fused(self, fuse):
+        ...         return fuse(Sequential(self.conv, self.bn, ReLU()))
+        """
+        for name, value in vars(self).items():
+            vars(self)[name] = _replaced(value, fuse)
+        return self
+
     def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
         """Multiplications with a parameter (each with its addition) in a forward pass, child layers' not counted."""
         return 0
@@ -453,6 +510,16 @@ def _found(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _found(f"{name}.{key}", item)
+
+
+def _replaced(value: Any, fuse: Callable[[Layer], Layer]) -> Any:
+    if isinstance(value, Layer):
+        return fuse(value)
+    if type(value) in (list, tuple):
+        return type(value)(_replaced(item, fuse) for item in value)
+    if type(value) is dict:
+        return {key: _replaced(item, fuse) for key, item in value.items()}
+    return value
 
 
 def _walk(layer: Layer, path: str = "", parents: tuple[Layer, ...] = ()) -> Iterator[tuple[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class Linear(Layer):
         If an argument is out of its range. When called: if x is not (N, in_features) of a float type.
     """
 
+    _calls: ClassVar[tuple[Callable[..., Any], Callable[..., Any]]] = (linear, linear_backward)
+
     def __init__(
         self,
         in_features: int,
@@ -63,11 +65,12 @@ class Linear(Layer):
         x = as_input("Linear", x, weight.value.dtype)
         if x.ndim != 2 or x.shape[1] != self.in_features:
             raise self._misfit(x.shape)
-        y = linear(x, weight.value, None if bias is None else bias.value)
+        transform, transform_backward = self._calls
+        y = transform(x, weight.value, None if bias is None else bias.value)
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
             needs = wanted(need_x, weight, bias)
-            grad_x, grad_weight, grad_bias = linear_backward(grad_y, x, weight.value, needs)
+            grad_x, grad_weight, grad_bias = transform_backward(grad_y, x, weight.value, needs)
             hand_over(weight, grad_weight, bias, grad_bias)
             return grad_x
 
