@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import zlib
 
@@ -404,6 +406,37 @@ def test_a_damaged_cache_is_written_again(pets, tmp_path, spoil):
         path = array if "array" in spoil else notes
         path.write_bytes(path.read_bytes()[: 0 if "empty" in spoil else 50])
     assert np.array_equal(image_folder(pets, 8, cache=cache).x, expected)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills")
+def test_a_kill_while_the_cache_is_written_leaves_no_half_of_it(tmp_path):
+    root, cache = tmp_path / "pictures", tmp_path / "cache"
+    for i in range(60):
+        save(root / "a" / f"{i:02}.png", np.full((300, 300, 3), i, np.uint8))
+    code = f"""
+from cconv import data
+print("begun", flush=True)
+x = data.image_folder({str(root)!r}, 400, cache={str(cache)!r}).x
+print(abs(x[:, 0, 0, 0] * 255 - range(60)).max() < 1e-3)
+"""
+    cache.mkdir()
+    for delay in (0.02, 0.05, 0.1, 0.15, 0.2):
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout.readline() == "begun\n"
+            time.sleep(delay)
+            child.kill()
+            child.wait()
+        arrays = list(cache.glob("*.npy"))
+        assert all(np.load(path).shape == (60, 3, 400, 400) for path in arrays)
+    strays = [path for path in cache.iterdir() if path.suffix == ".tmp"]
+    for path in cache.iterdir():
+        if path.suffix != ".tmp":
+            path.unlink()
+    for path in strays[1:]:
+        os.utime(path, (0, 0))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("begun\nTrue\n", "")
+    assert [path for path in cache.iterdir() if path.suffix == ".tmp"] == strays[:1]
 
 
 def test_a_set_of_pictures_need_not_fit_into_memory(tmp_path):

@@ -1,6 +1,7 @@
 """Data sets, files of pictures, and batches.
 
-loader.py         Loader: the batches of every epoch; sampled, augmented, prepared ahead by a thread (prefetch.py)
+loader.py         Loader: the batches of every epoch; sampled, augmented, prepared ahead by a thread
+prefetch.py       Prefetch: batches of any iterable, prepared ahead by a thread
 samplers.py       BalancedSampler, WeightedSampler: which examples an epoch holds
 batches.py        the batches of one epoch in an order that a seed fixes
 dataset.py        Dataset: examples and labels, arrays or tuples and dicts of them (rows.py)
@@ -22,6 +23,7 @@ from .idx import read_idx
 from .image_folder import ImageFolder, image_folder
 from .loader import Loader
 from .pictures import Preprocessing
+from .prefetch import Prefetch
 from .samplers import BalancedSampler, WeightedSampler
 from .split import mean_std, split
 
@@ -30,6 +32,7 @@ __all__ = [
     "Dataset",
     "ImageFolder",
     "Loader",
+    "Prefetch",
     "Preprocessing",
     "WeightedSampler",
     "batches",
