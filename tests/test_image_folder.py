@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import zlib
 
@@ -177,10 +179,18 @@ def test_one_bit(tmp_path):
 def test_16_bits_keep_their_scale(tmp_path):
     deep = np.array([[0, 257, 128 * 257], [65535, 400, 1000]], np.uint16)
     expected = np.rint(deep / 257)
-    for suffix in ("png", "tif", "pgm"):
+    for suffix in ("png", "tif"):
         for channels in (1, 3):
             found = pixels(tmp_path, deep, suffix, channels)
             assert np.array_equal(found, np.repeat(expected[..., None], channels, 2)), suffix
+    (tmp_path / "p.pgm").write_bytes(b"P5 3 2 65535\n" + deep.astype(">u2").tobytes())
+    assert np.array_equal(Preprocessing((2, 3), 1, dtype=np.uint8)(tmp_path / "p.pgm")[0, 0], expected)
+    # Of 16 bits of colour Pillow reads the upper 8.
+    colours = np.stack([deep, deep // 2, 65535 - deep], 2)
+    rows = b"".join(b"\0" + row.tobytes() for row in colours.astype(">u2"))
+    (tmp_path / "c.png").write_bytes(png(3, 2, zlib.compress(rows), depth=16, kind=2))
+    found = Preprocessing((2, 3), dtype=np.uint8)(tmp_path / "c.png")[0].transpose(1, 2, 0)
+    assert np.array_equal(found, colours >> 8)
     # Floats keep what bytes cannot.
     x = Preprocessing((2, 3), 1)(tmp_path / "picture.png")
     assert np.allclose(x[0, 0], deep / 65535, atol=1e-7)
@@ -275,11 +285,11 @@ def test_crop_agrees_with_torchvisions_recipe_where_sizes_divide():
 # Broken and hostile pictures
 
 
-def png(width, height, body=b""):
+def png(width, height, body=b"", depth=8, kind=0):
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
@@ -404,6 +414,37 @@ def test_a_damaged_cache_is_written_again(pets, tmp_path, spoil):
         path = array if "array" in spoil else notes
         path.write_bytes(path.read_bytes()[: 0 if "empty" in spoil else 50])
     assert np.array_equal(image_folder(pets, 8, cache=cache).x, expected)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills")
+def test_a_kill_while_the_cache_is_written_leaves_no_half_of_it(tmp_path):
+    root, cache = tmp_path / "pictures", tmp_path / "cache"
+    for i in range(60):
+        save(root / "a" / f"{i:02}.png", np.full((300, 300, 3), i, np.uint8))
+    code = f"""
+from cconv import data
+print("begun", flush=True)
+x = data.image_folder({str(root)!r}, 400, cache={str(cache)!r}).x
+print(abs(x[:, 0, 0, 0] * 255 - range(60)).max() < 1e-3)
+"""
+    cache.mkdir()
+    for delay in (0.02, 0.05, 0.1, 0.15, 0.2):
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout.readline() == "begun\n"
+            time.sleep(delay)
+            child.kill()
+            child.wait()
+        arrays = list(cache.glob("*.npy"))
+        assert all(np.load(path).shape == (60, 3, 400, 400) for path in arrays)
+    strays = [path for path in cache.iterdir() if path.suffix == ".tmp"]
+    for path in cache.iterdir():
+        if path.suffix != ".tmp":
+            path.unlink()
+    for path in strays[1:]:
+        os.utime(path, (0, 0))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("begun\nTrue\n", "")
+    assert [path for path in cache.iterdir() if path.suffix == ".tmp"] == strays[:1]
 
 
 def test_a_set_of_pictures_need_not_fit_into_memory(tmp_path):

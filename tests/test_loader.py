@@ -15,7 +15,7 @@ import pytest
 
 import cconv
 from cconv._random import AUGMENT, philox
-from cconv.data import BalancedSampler, Dataset, Loader, WeightedSampler, batches
+from cconv.data import BalancedSampler, Dataset, Loader, Prefetch, WeightedSampler, batches
 
 X = np.arange(200.0).reshape(50, 4)
 Y = np.arange(50)
@@ -514,3 +514,95 @@ next(iter(loader))
 """
     done = run(code)
     assert done.returncode in (1, -signal.SIGINT) and "KeyboardInterrupt" in done.stderr
+
+
+# Iterables of one's own
+
+
+class Counting:
+    """Batches of random numbers, made as they are asked for; `alive` says whether its generator was closed."""
+
+    alive = 0
+
+    def __init__(self, n=5, fails_at=None):
+        self.n, self.fails_at, self.epoch = n, fails_at, 0
+
+    def __len__(self):
+        return self.n
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __iter__(self):
+        self.alive += 1
+        try:
+            for number in range(self.n):
+                if number == self.fails_at:
+                    raise ArithmeticError("spoilt")
+                yield self.epoch, number
+        finally:
+            self.alive -= 1
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_prefetch_of_an_iterable(most):
+    batches = Counting()
+    loop = Prefetch(batches, most)
+    assert len(loop) == 5
+    for epoch in (0, 4):
+        loop.set_epoch(epoch)
+        assert list(loop) == [(epoch, number) for number in range(5)]
+    assert not batches.alive and no_thread_is_left()
+    assert list(Prefetch([])) == []
+    loop.set_epoch(1)
+    Prefetch([]).set_epoch(1)
+
+
+def test_prefetch_of_an_iterable_left_early_or_failing():
+    batches = Counting(100)
+    for _ in Prefetch(batches):
+        break
+    assert no_thread_is_left() and not batches.alive
+    batches = Counting(100, fails_at=2)
+    loop = iter(Prefetch(batches))
+    assert [next(loop), next(loop)] == [(0, 0), (0, 1)]
+    with pytest.raises(ArithmeticError, match="spoilt") as caught:
+        next(loop)
+    assert "__iter__" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert no_thread_is_left() and not batches.alive
+
+
+def test_prefetch_refuses():
+    with pytest.raises(TypeError, match="batches must be an iterable, got int"):
+        Prefetch(3)
+    with pytest.raises(ValueError, match="prefetch must be at least 1, got 0"):
+        Prefetch([], 0)
+    once = Prefetch(iter([1, 2]))
+    assert list(once) == [1, 2]
+    with pytest.raises(ValueError, match="an iterator, used up after one loop"):
+        iter(once)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_cannot_go_on_with_an_iterable():
+    done = run(
+        """
+import warnings
+from cconv.data import Prefetch
+warnings.simplefilter("ignore", DeprecationWarning)
+whole = Prefetch(range(100))
+loop = iter(whole)
+next(loop)
+child = os.fork()
+if not child:
+    try:
+        next(loop)
+    except RuntimeError as error:
+        assert "begin a new one" in str(error)
+        os._exit(0 if list(whole) == list(range(100)) else 5)
+    os._exit(6)
+assert list(loop) == list(range(1, 100))
+assert os.waitpid(child, 0)[1] == 0
+"""
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,6 +1,7 @@
 """Data sets, files of pictures, batches, and augmentation.
 
-loader.py         Loader: the batches of every epoch; sampled, augmented, prepared ahead by a thread (prefetch.py)
+loader.py         Loader: the batches of every epoch; sampled, augmented, prepared ahead by a thread
+prefetch.py       Prefetch: batches of any iterable, prepared ahead by a thread
 samplers.py       BalancedSampler, WeightedSampler: which examples an epoch holds
 augment.py        random changes to images; _geometry.py: the operations that they consist of
 batches.py        the batches of one epoch in an order that a seed fixes
@@ -36,6 +37,7 @@ from .idx import read_idx
 from .image_folder import ImageFolder, image_folder
 from .loader import Loader
 from .pictures import Preprocessing
+from .prefetch import Prefetch
 from .samplers import BalancedSampler, WeightedSampler
 from .split import mean_std, split
 
@@ -47,6 +49,7 @@ __all__ = [
     "ElasticTransform",
     "ImageFolder",
     "Loader",
+    "Prefetch",
     "Preprocessing",
     "RandomAffine",
     "RandomCrop",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from .dataset import Dataset
 from .pictures import EXTENSIONS, Preprocessing, pillow
 
 _MOST_LISTED = 10
+_ABANDONED = 3600  # seconds in which a file that is being written is written to
 
 
 class ImageFolder(Dataset):
@@ -189,6 +192,7 @@ class _Reader:
             known = self._known(array, notes)
             if known is not None:
                 return known
+        _sweep(array)
         skipped: dict[int, str] = {}
         with replacing(array) as file:
             n = self._write(file, skipped)
@@ -252,6 +256,15 @@ class _Reader:
             name = os.path.relpath(file, self._root)
             seen.update(f"{name!r} {found.st_size} {found.st_mtime_ns}\n".encode())
         return seen.hexdigest()[:16]
+
+
+def _sweep(array: Path) -> None:
+    """Remove what processes have left that were killed while they wrote this set; another may be writing it now."""
+    for path in array.parent.iterdir():
+        if path.name.startswith(f".{array.stem}.") and path.suffix == ".tmp":
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _ABANDONED:
+                    path.unlink()
 
 
 def _warn(errors: list[str]) -> None:

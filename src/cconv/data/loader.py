@@ -62,6 +62,7 @@ class Loader:
     `set_epoch` goes to another. ``len(loader)`` is the number of batches of an epoch.
 
     Several loops may run at once. A loop that is left early, by ``break`` or an exception, ends its thread.
+    `Trainer.fit` takes a Loader and asks it for epochs by their number.
 
     Examples
     --------
