@@ -14,6 +14,7 @@ _ORDER = ("avx512", "avx2", "neon", "baseline")
 _KERNELS = (
     *(
         "activation",
+        "augment",
         "conv2d",
         "depthwise",
         "dropout",
@@ -28,6 +29,7 @@ _KERNELS = (
     "winograd",
 )
 
+augment: ModuleType
 conv2d: ModuleType
 depthwise: ModuleType
 dropout: ModuleType

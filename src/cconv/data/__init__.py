@@ -1,4 +1,4 @@
-"""Data sets, an IDX reader, and batches.
+"""Data sets, an IDX reader, batches, and augmentation.
 
 loader.py     Loader: the batches of every epoch; sampled, augmented, prepared ahead by a thread (prefetch.py)
 samplers.py   BalancedSampler, WeightedSampler: which examples an epoch holds
@@ -8,8 +8,22 @@ datasets.py   the sets: digits, optdigits, mnist, fashion_mnist
 idx.py        read_idx: the file format of MNIST
 store.py      where files are looked for, and how they are downloaded and checked
 streams.py    plain or gzip files, read up to a bound
+augment.py    random changes to images; _geometry.py: the operations that they consist of
 """
 
+from .augment import (
+    Compose,
+    Cutout,
+    ElasticTransform,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomRotation,
+    RandomShift,
+    RandomVerticalFlip,
+)
 from .batches import batches
 from .dataset import Dataset
 from .datasets import digits, fashion_mnist, mnist, optdigits
@@ -19,8 +33,19 @@ from .samplers import BalancedSampler, WeightedSampler
 
 __all__ = [
     "BalancedSampler",
+    "Compose",
+    "Cutout",
     "Dataset",
+    "ElasticTransform",
     "Loader",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "RandomShift",
+    "RandomVerticalFlip",
     "WeightedSampler",
     "batches",
     "digits",
