@@ -12,7 +12,7 @@ from libc.stdint cimport int32_t, uint8_t
 from cython.parallel cimport prange, threadid
 cimport numpy as cnp
 
-from cconv._kernels.simd cimport real
+from cconv._kernels.simd cimport L32, L64, at, broadcast, real, splat, v32, v64, vec
 
 cnp.import_array()
 
@@ -23,6 +23,7 @@ ctypedef fused pixel:
 
 cdef enum:
     STRIP = 64
+    UNIT = 32  # numbers of a row that are filtered at once: registers enough to hide an addition's latency
 
 # Borders, in the order of `_geometry.BORDERS`.
 cdef enum:
@@ -41,6 +42,7 @@ cdef struct Sizes:
     const double* weights
     const int32_t* row_of
     const int32_t* column_of
+    const int32_t* steps  # 0, 1, 2, ...
     double scale
 
 
@@ -149,28 +151,44 @@ cdef void bordered(real* plane, const pixel* x, Sizes s) noexcept nogil:
             row[width - 1] = row[width - 2] = fill if s.border == CONSTANT else row[width - 3]
 
 
-cdef void blurred(real* field, real* between, real* line, const float* noise, Sizes s) noexcept nogil:
-    """The noise of one axis under a filter along columns, then along rows, tap after tap."""
-    cdef Py_ssize_t i, j, t
-    cdef real weight
-    cdef const real* row
+cdef inline void filtered(vec* y, const vec* x, const int32_t* rows, Py_ssize_t step, const vec* weights, Py_ssize_t taps,
+                          Py_ssize_t columns) noexcept nogil:
+    """y[j] = sum of weights[t] * x[rows[t] * step + j] over t in order; columns a multiple of UNIT."""
+    cdef vec sums[UNIT]
+    cdef vec weight
+    cdef const vec* row
+    cdef Py_ssize_t j, t
+    cdef int k, width = L32 if vec is v32 else L64
+    for j in range(columns // UNIT):
+        for k in range(UNIT // width):
+            sums[k] = splat(0, weight)
+        for t in range(taps):
+            row, weight = at(x, rows[t] * step + j * UNIT), broadcast(weights, t)
+            for k in range(UNIT // width):
+                sums[k] = sums[k] + weight * at(row, k * width)[0]
+        for k in range(UNIT // width):
+            (<vec*> at(y, j * UNIT + k * width))[0] = sums[k]
+
+
+cdef void blurred(real* field, const float* noise, const real* weights, real* between, real* line, Sizes s) noexcept nogil:
+    """The noise of one axis under a filter along columns, then along rows."""
+    cdef Py_ssize_t i, j, width = whole_units(s.columns)
     for i in range(s.rows):
         for j in range(s.columns + s.taps - 1):
             line[j] = <real> noise[i * s.columns + s.column_of[j]]
-        for j in range(s.columns):
-            between[i * s.columns + j] = 0
-        for t in range(s.taps):
-            weight = <real> s.weights[t]
-            for j in range(s.columns):
-                between[i * s.columns + j] += weight * line[j + t]
+        if real is float:
+            filtered(<v32*> (between + i * width), <v32*> line, s.steps, 1, <v32*> weights, s.taps, width)
+        else:
+            filtered(<v64*> (between + i * width), <v64*> line, s.steps, 1, <v64*> weights, s.taps, width)
     for i in range(s.rows):
-        for j in range(s.columns):
-            field[i * s.columns + j] = 0
-        for t in range(s.taps):
-            weight = <real> (s.weights[t] * s.scale)
-            row = between + s.row_of[i + t] * s.columns
-            for j in range(s.columns):
-                field[i * s.columns + j] += weight * row[j]
+        if real is float:
+            filtered(<v32*> (field + i * width), <v32*> between, s.row_of + i, width, <v32*> (weights + s.taps), s.taps, width)
+        else:
+            filtered(<v64*> (field + i * width), <v64*> between, s.row_of + i, width, <v64*> (weights + s.taps), s.taps, width)
+
+
+cdef inline Py_ssize_t whole_units(Py_ssize_t columns) noexcept nogil:
+    return (columns + UNIT - 1) // UNIT * UNIT
 
 
 cdef inline void within(double* place, Py_ssize_t size, int border, bint nearest, int n) noexcept nogil:
@@ -193,7 +211,8 @@ cdef inline void within(double* place, Py_ssize_t size, int border, bint nearest
 
 
 cdef void resample_image(pixel* y, const pixel* x, const double* m, const float* noise, real* scratch, Sizes s) noexcept nogil:
-    cdef Py_ssize_t c, i, strip, first, width = s.in_columns + 3, plane = (s.in_rows + 3) * width, size = s.rows * s.columns
+    cdef Py_ssize_t c, i, strip, first, width = s.in_columns + 3, plane = (s.in_rows + 3) * width
+    cdef Py_ssize_t pitch = whole_units(s.columns), size = s.rows * pitch, t
     cdef int k, n, a, b
     cdef double u, v
     cdef double px[STRIP]
@@ -204,20 +223,24 @@ cdef void resample_image(pixel* y, const pixel* x, const double* m, const float*
     cdef real top, bottom
     cdef real* dx = scratch + s.channels * plane
     cdef real* dy = dx + size
+    cdef real* weights = dy + 2 * size
+    cdef real* line = weights + 2 * s.taps
     cdef const real* source
     cdef pixel* target
     for c in range(s.channels):
         bordered(scratch + c * plane, x + c * s.in_rows * s.in_columns, s)
     if s.taps:
-        blurred(dx, dy + size, dy + 2 * size, noise, s)
-        blurred(dy, dy + size, dy + 2 * size, noise + size, s)
+        for t in range(s.taps):
+            weights[t], weights[s.taps + t] = <real> s.weights[t], <real> (s.weights[t] * s.scale)
+        blurred(dx, noise, weights, dy + size, line, s)
+        blurred(dy, noise + s.rows * s.columns, weights, dy + size, line, s)
     for i in range(s.rows):
         for strip in range((s.columns + STRIP - 1) // STRIP):
             first = strip * STRIP
             n = <int> min(<Py_ssize_t> STRIP, s.columns - first)
             if s.taps:
                 for k in range(n):
-                    u, v = <double> (first + k) + dx[i * s.columns + first + k], <double> i + dy[i * s.columns + first + k]
+                    u, v = <double> (first + k) + dx[i * pitch + first + k], <double> i + dy[i * pitch + first + k]
                     px[k] = m[0] * u + (m[1] * v + m[2])
                     py[k] = m[3] * u + (m[4] * v + m[5])
             else:
@@ -253,7 +276,7 @@ cdef void resample_images(pixel* y, const pixel* x, const double* m, const float
 
 
 def resample(cnp.ndarray y, cnp.ndarray x, cnp.ndarray matrix, int border, double fill, bint nearest, cnp.ndarray noise, cnp.ndarray row_of,
-             cnp.ndarray column_of, cnp.ndarray weights, double scale, cnp.ndarray scratch, int threads):
+             cnp.ndarray column_of, cnp.ndarray steps, cnp.ndarray weights, double scale, cnp.ndarray scratch, int threads):
     """y[n, c, i, j] = x[n, c] at column m0*u + m1*v + m2 and row m3*u + m4*v + m5; u = j and v = i, plus noise filtered by `weights`, times `scale`.
 
     matrix (N, 6) double; noise (N, 2, H, W) float; the others as `Sizes` has them; scratch: (threads, numbers a thread) of float, or of double for double."""
@@ -261,7 +284,7 @@ def resample(cnp.ndarray y, cnp.ndarray x, cnp.ndarray matrix, int border, doubl
     s.channels, s.in_rows, s.in_columns, s.rows, s.columns = x.shape[1], x.shape[2], x.shape[3], y.shape[2], y.shape[3]
     s.border, s.fill, s.nearest, s.taps, s.scale = border, fill, nearest, weights.shape[0], scale
     s.row_of, s.column_of = <int32_t*> cnp.PyArray_DATA(row_of), <int32_t*> cnp.PyArray_DATA(column_of)
-    s.weights = <double*> cnp.PyArray_DATA(weights)
+    s.steps, s.weights = <int32_t*> cnp.PyArray_DATA(steps), <double*> cnp.PyArray_DATA(weights)
     cdef Py_ssize_t images = x.shape[0], per_thread = scratch.shape[1]
     cdef int kind = cnp.PyArray_TYPE(x)
     cdef void* yp = cnp.PyArray_DATA(y)

@@ -22,6 +22,9 @@ INTERPOLATIONS = ("nearest", "bilinear")
 
 _DTYPES = tuple(np.dtype(t) for t in (np.uint8, np.float32, np.float64))
 
+# Columns of filtered noise come in whole units of the kernel's.
+_UNIT = 32
+
 # Multiply-adds' worth of work a number: a copy, and a sample of four.
 _MOVE, _SAMPLE = 2, 16
 
@@ -147,16 +150,15 @@ def resample(x, matrix, size, noise=None, sigma=0.0, alpha=0.0, border="constant
     weights = np.zeros(0)
     if noise is not None:
         weights = gaussian(sigma)
-        numbers += 3 * size[0] * size[1] + size[1] + len(weights)
+        numbers += (3 * size[0] + 1) * (-(-size[1] // _UNIT) * _UNIT) + 3 * len(weights)
         work += 4 * len(weights) * n * size[0] * size[1]
     noise = np.ascontiguousarray(np.zeros(0) if noise is None else noise, np.float32)
     row_of, column_of = (reflected(length, len(weights)) for length in size)
     threads = min(threads_for(work), max(n, 1))
     numbers = -(-numbers // 16) * 16  # whole cache lines
     memory = scratch(threads * numbers, real).reshape(threads, numbers)
-    _dispatch.augment.resample(
-        y, x, matrix, code, fill, nearest, noise, row_of, column_of, weights, alpha / 2, memory, threads
-    )
+    filtering = noise, row_of, column_of, np.arange(len(weights), dtype=np.int32), weights, alpha / 2
+    _dispatch.augment.resample(y, x, matrix, code, fill, nearest, *filtering, memory, threads)
     return y
 
 
