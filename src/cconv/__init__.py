@@ -8,7 +8,7 @@
     data          digits, optdigits, MNIST, Fashion-MNIST; IDX files; batches
     models        LeNet-5, ResNet-18 and ResNet-20, and networks of the pattern [[conv] * n -> pool] * m -> [linear] * k
     Trainer       the training loop: history, metrics, progress, callbacks, checkpoints to go on from
-    train         what goes with it: early stopping, best weights, logs, a learning-rate range test, prediction in batches
+    train         what goes with it: early stopping, best weights, logs, a learning-rate range test, prediction
     metrics       precision, recall, F1, confusion matrix and their kin, of labels and over batches
     gradcheck     a layer's gradients against numerical ones
     reference     every operation of `functional` in pure Python, to read and to test against
