@@ -109,7 +109,7 @@ class Bar(_Counted):
         if _in_notebook():
             from tqdm.auto import tqdm
         else:
-            from tqdm import tqdm  # type: ignore[assignment]
+            from tqdm import tqdm
         # What a narrow terminal cuts off stands last.
         self._bar = tqdm(
             total=(last_epoch - first_epoch) * images or None,
