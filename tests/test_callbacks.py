@@ -212,6 +212,22 @@ def test_lines_of_batches(tmp_path):
     ]
 
 
+def test_lines_where_a_step_takes_several_batches(tmp_path):
+    script = Script(JsonLines(tmp_path / "log", every=4))
+    for number in (3, 6, 9, 10):
+        script.batch(number)
+    script.epoch += 1
+    script.call("on_epoch_end", {"epoch": 1, "loss": 1.0})
+    for number in (3, 6):
+        script.batch(number)
+    assert [(line["epoch"], line.get("batch")) for line in lines(tmp_path / "log")] == [
+        (1, 6),
+        (1, 9),
+        (1, None),
+        (2, 6),
+    ]
+
+
 def test_a_new_run_replaces_a_log_or_appends(tmp_path):
     path = tmp_path / "log"
     for epochs in (2, 1):

@@ -218,21 +218,26 @@ class JsonLines:
             raise FileNotFoundError(f"JsonLines: no such folder to write to: {folder}")
         self._end: int | None = None  # bytes of this run and those before it
         self._append = append
+        self._batch = 0  # of the epoch at hand
         self._ready = False  # whether the file ends where the next line goes
 
     def on_batch_end(self, trainer: Any, batch: int, loss: float) -> None:
-        if self.every is not None and batch % self.every == 0:
+        # A step that takes several batches counts them all.
+        before, self._batch = self._batch, batch
+        if self.every is not None and batch // self.every > before // self.every:
             self._write({"epoch": trainer.epoch + 1, "batch": batch, "loss": loss, "lr": trainer.optimizer.lr})
 
     def on_epoch_end(self, trainer: Any, record: Mapping[str, Any]) -> None:
+        self._batch = 0
         self._write(record)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"end": self._end}
+        return {"end": self._end, "batch": self._batch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         # The file is cut when there is a line to write: a run that does not go on leaves it as it is.
         self._end, self._ready = None if state["end"] is None else int(state["end"]), False
+        self._batch = int(state["batch"])
 
     def _write(self, record: Mapping[str, Any]) -> None:
         import json  # takes as long to import as much of cconv
