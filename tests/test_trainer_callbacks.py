@@ -95,8 +95,11 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path, stops):
     np.testing.assert_array_equal(again.model[0].weight.value, expected.model[0].weight.value)
 
 
-def test_the_best_epoch_is_what_is_left():
+@pytest.mark.parametrize("averaged", [False, True])
+def test_the_best_epoch_is_what_is_left(averaged):
     keeper = BestWeights("val_loss")
     trainer, held_out = made([keeper], lr=2.0), blobs(45, seed=1)
+    if averaged:
+        trainer.ema = optim.EMA(trainer.model, 0.5)
     history = trainer.fit(blobs(), epochs=8, batch_size=16, validation=held_out)
     assert keeper.best == min(history["val_loss"]) == trainer.evaluate(held_out)["loss"]

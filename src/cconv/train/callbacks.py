@@ -69,7 +69,7 @@ class _Best:
 class BestWeights(_Best):
     """Keep the weights of the best epoch in memory, and put them back at the end of ``fit``.
 
-    Parameters and buffers are put back, not the optimiser's state.
+    Parameters and buffers are put back, and the averages of the trainer's `ema`, not the optimiser's state.
 
     Parameters
     ----------
@@ -98,14 +98,22 @@ class BestWeights(_Best):
         super().__init__(monitor, mode, min_delta)
         self.restore = restore
         self._weights: dict[str, np.ndarray] = {}
+        self._averages: dict[str, np.ndarray] = {}
 
     def on_epoch_end(self, trainer: Any, record: Mapping[str, Any]) -> None:
         if self._improves(record):
-            self._weights = trainer.model.state_dict()
+            self._keep(trainer)
 
     def on_fit_end(self, trainer: Any) -> None:
         if self.restore and self._weights:
             self.restore_to(trainer.model)
+            if self._averages:
+                trainer.ema.load_state_dict(self._averages)
+
+    def _keep(self, trainer: Any) -> None:
+        self._weights = trainer.model.state_dict()
+        ema = getattr(trainer, "ema", None)
+        self._averages = {} if ema is None else ema.state_dict()
 
     def restore_to(self, model: Any) -> None:
         """Put the best weights into a model.
@@ -120,14 +128,15 @@ class BestWeights(_Best):
         model.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {f"weights.{path}": value for path, value in self._weights.items()}
+        weights = {f"weights.{path}": value for path, value in self._weights.items()}
+        return super().state_dict() | weights | {f"averages.{path}": value for path, value in self._averages.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        prefix = "weights."
-        self._weights = {
-            name.removeprefix(prefix): np.array(value) for name, value in state.items() if name.startswith(prefix)
-        }
+        self._weights, self._averages = (
+            {name.removeprefix(kind): np.array(value) for name, value in state.items() if name.startswith(kind)}
+            for kind in ("weights.", "averages.")
+        )
 
 
 class EarlyStopping(BestWeights):
@@ -168,7 +177,7 @@ class EarlyStopping(BestWeights):
         if self._improves(record):
             self._waited = 0
             if self.restore:
-                self._weights = trainer.model.state_dict()
+                self._keep(trainer)
             return
         self._waited += 1
         if self._waited >= max(self.patience, 1):
