@@ -1,6 +1,5 @@
 """Early stopping, best weights, logs: alone, driven by hand, and under Trainer."""
 
-import contextlib
 import json
 import math
 import struct
@@ -26,7 +25,6 @@ class Script:
         self.model.weight.value = np.zeros((1, 2))  # and from then on the number of epochs
         self.optimizer = SimpleNamespace(lr=0.5)
         self.epoch, self.stop = 0, False
-        self.averaged = contextlib.nullcontext
 
     def call(self, hook, *arguments):
         for callback in self.callbacks:
@@ -215,6 +213,22 @@ def test_lines_of_batches(tmp_path):
     ]
 
 
+def test_lines_where_a_step_takes_several_batches(tmp_path):
+    script = Script(JsonLines(tmp_path / "log", every=4))
+    for number in (3, 6, 9, 10):
+        script.batch(number)
+    script.epoch += 1
+    script.call("on_epoch_end", {"epoch": 1, "loss": 1.0})
+    for number in (3, 6):
+        script.batch(number)
+    assert [(line["epoch"], line.get("batch")) for line in lines(tmp_path / "log")] == [
+        (1, 6),
+        (1, 9),
+        (1, None),
+        (2, 6),
+    ]
+
+
 def test_a_new_run_replaces_a_log_or_appends(tmp_path):
     path = tmp_path / "log"
     for epochs in (2, 1):
@@ -347,5 +361,4 @@ def test_the_best_weights_are_those_that_validation_saw():
         progress=False,
     )
     history = trainer.fit((x, y), epochs=4, batch_size=8, validation=(x, y))
-    trainer.ema = None
     assert trainer.evaluate((x, y))["loss"] == min(history["val_loss"])

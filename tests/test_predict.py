@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cconv import nn
-from cconv.data import Dataset
+from cconv.data import Dataset, Loader
 from cconv.train.predict import predict
 
 MB = 1 << 20
@@ -200,21 +200,14 @@ def test_a_tracing_caller_goes_on_tracing():
         tracemalloc.stop()
 
 
-class Loader:
-    """As data.Loader has it."""
-
-    def __init__(self, shuffle=False, sampler=None):
-        self.shuffle, self.sampler, self.examples = shuffle, sampler, 5
-
-    def __iter__(self):
-        return iter([(images(5)[:3], np.zeros(3)), (images(5)[3:], np.zeros(2))])
-
-
 def test_loaders():
-    np.testing.assert_array_equal(predict(network(), Loader()), network()(images(5)))
-    for loader in (Loader(shuffle=True), Loader(sampler=np.arange)):
+    model, x = network(), images(30)
+    loader = Loader((x, np.zeros(30, int)), 7, shuffle=False)
+    np.testing.assert_array_equal(predict(model, loader), model(x))
+    assert loader.epoch == 0
+    for wrong in (Loader((x, x), 7), Loader((x, x), shuffle=False, sampler=lambda epoch, rng: np.arange(9))):
         with pytest.raises(ValueError, match="the loader shuffles or samples"):
-            predict(network(), loader)
+            predict(model, wrong)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,13 @@
 """State dicts and safetensors files."""
 
+import errno
 import json
 import os
+import stat
 import struct
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -255,3 +260,190 @@ def test_saving_into_no_folder_names_the_folder(tmp_path):
         nn.Linear(2, 1).save(tmp_path / "missing" / "a.safetensors")
     with pytest.raises(IsADirectoryError, match="a folder, not a file"):
         nn.Linear(2, 1).save(tmp_path)
+
+
+class TestStrays:
+    """What a kill while saving leaves."""
+
+    def stray(self, folder, name="net.safetensors", age=1000.0):
+        path = folder / f".{name}.0123abcd.tmp"
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+        return path
+
+    def test_the_next_save_sweeps_them(self, tmp_path):
+        old = self.stray(tmp_path)
+        others = [self.stray(tmp_path, age=5.0, name="net.safetensors.x"), self.stray(tmp_path, "other.safetensors")]
+        alike = tmp_path / "net.safetensors.0123abcd.tmp"
+        alike.write_bytes(b"a user's")
+        os.utime(alike, (0, 0))
+        model().save(tmp_path / "net.safetensors")
+        assert not old.exists() and alike.exists() and all(other.exists() for other in others)
+        _state.sweep(tmp_path, lambda name: name == "other.safetensors")
+        assert not others[1].exists() and others[0].exists()
+
+    def test_a_young_one_stays(self, tmp_path):
+        young = self.stray(tmp_path, age=5.0)
+        model().save(tmp_path / "net.safetensors")
+        assert young.exists()
+
+    @pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+    def test_one_that_is_being_written_stays(self, tmp_path):
+        code = (
+            "import os, sys, time\nfrom cconv import _state\n"
+            f"with _state.replacing({str(tmp_path / 'net.safetensors')!r}) as file:\n"
+            "    file.write(b'x' * 100_000)\n    print('writing', flush=True)\n    sys.stdin.read()\n"
+        )
+        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"writing\n"
+        (live,) = tmp_path.glob(".net*.tmp")
+        os.utime(live, (0, 0))
+        model(1).save(tmp_path / "net.safetensors")
+        assert live.exists()
+        process.kill()
+        process.communicate()
+        os.utime(live, (0, 0))
+        assert_same(model().load(tmp_path / "net.safetensors"), model(1))
+        model(2).save(tmp_path / "net.safetensors")
+        assert os.listdir(tmp_path) == ["net.safetensors"]
+
+    def test_a_stray_that_cannot_be_looked_at_is_no_error(self, tmp_path):
+        (tmp_path / ".net.safetensors.0123abcd.tmp").mkdir()
+        os.utime(tmp_path / ".net.safetensors.0123abcd.tmp", (0, 0))
+        model().save(tmp_path / "net.safetensors")
+        _state.sweep(tmp_path / "none", lambda name: True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX file systems")
+class TestUnusualFiles:
+    def test_names_that_are_no_utf8(self, tmp_path):
+        path = os.fsencode(tmp_path) + b"/n\xe9t.safetensors"
+        try:
+            open(path, "wb").close()
+        except OSError:
+            pytest.skip("the file system takes UTF-8 alone")
+        for given in (path, os.fsdecode(path)):
+            model(1).save(given)
+            assert_same(model().load(given), model(1))
+        with open(path, "r+b") as file:
+            file.truncate(30)
+        with pytest.raises(FormatError, match="not a safetensors file, or damaged"):
+            model().load(path)
+
+    def test_the_longest_names(self, tmp_path):
+        path = tmp_path / ("n" * 255)
+        model(1).save(path)
+        assert_same(model().load(path), model(1))
+        assert os.listdir(tmp_path) == ["n" * 255]
+
+    def test_a_full_disk(self, tmp_path):
+        path = tmp_path / "net.safetensors"
+        model(1).save(path)
+        code = (
+            "import resource, sys\nimport numpy as np\nfrom cconv import _state\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+            f"try:\n    _state.save({str(path)!r}, {{'a': np.zeros(9999)}})\n"
+            "except OSError as error:\n    print(type(error).__name__, error.errno)"
+        )
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert found == f"OSError {errno.EFBIG}\n"
+        assert os.listdir(tmp_path) == ["net.safetensors"]
+        assert_same(model().load(path), model(1))
+
+    def test_devices_and_pipes_stay_what_they_are(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        for path in ("/dev/null", tmp_path / "pipe"):
+            before = os.stat(path).st_mode
+            with pytest.raises(OSError, match="a device or pipe, not a file to save to"):
+                model().save(path)
+            assert os.stat(path).st_mode == before
+
+    def test_permissions_stay(self, tmp_path):
+        path = tmp_path / "net.safetensors"
+        for mode in (0o600, 0o640):
+            path.touch()
+            path.chmod(mode)
+            model().save(path)
+            assert path.stat().st_mode & 0o777 == mode
+
+    def test_links(self, tmp_path):
+        (tmp_path / "sub").mkdir()
+        dangling, loop = tmp_path / "dangling", tmp_path / "loop"
+        dangling.symlink_to("sub/new")
+        loop.symlink_to(loop)
+        model(1).save(dangling)
+        assert dangling.is_symlink() and os.listdir(tmp_path / "sub") == ["new"]
+        with pytest.raises(OSError):
+            model().load(loop)
+
+    def test_a_folder_that_cannot_be_synced_does_not_matter(self, tmp_path, monkeypatch):
+        fsync = os.fsync
+
+        def refusing(handle):
+            if stat.S_ISDIR(os.fstat(handle).st_mode):
+                raise OSError(errno.EINVAL, "Invalid argument")
+            fsync(handle)
+
+        monkeypatch.setattr(os, "fsync", refusing)
+        model(1).save(tmp_path / "net.safetensors")
+        assert_same(model().load(tmp_path / "net.safetensors"), model(1))
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+    def test_a_read_only_folder(self, tmp_path):
+        tmp_path.chmod(0o500)
+        with pytest.raises(PermissionError, match=r"net\.safetensors'$"):
+            model().save(tmp_path / "net.safetensors")
+
+
+HOSTILE = {
+    "length of 2**64 - 1": (b"\xff" * 8 + b"{}", None),
+    "length past the end": (struct.pack("<Q", 1000) + b"{}", None),
+    "header of 200 MB": (struct.pack("<Q", 200 << 20) + b"{}", None),
+    "deep nesting": (None, b"[" * 100_000),
+    "no UTF-8": (None, b'{"\xff\xfe": 1}'),
+    "overlap": (None, {n: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for n in "ab"}),
+    "backwards": (None, {"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}}),
+    "beyond": (None, {"a": {"dtype": "F32", "shape": [2**20], "data_offsets": [0, 2**22]}}),
+    "a gap": (None, {"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}),
+    "overflow": (None, {"a": {"dtype": "F32", "shape": [2**33, 2**33], "data_offsets": [0, 8]}}),
+    "huge and empty": (None, {"a": {"dtype": "F32", "shape": [2**62, 0], "data_offsets": [0, 0]}}),
+    "many axes": (None, {"a": {"dtype": "F32", "shape": [1] * 100 + [2], "data_offsets": [0, 8]}}),
+    "negative": (None, {"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}),
+    "other size": (None, {"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}),
+    "trailing bytes": (None, {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}),
+    "metadata of numbers": (None, {"__metadata__": {"a": 1}}),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files(tmp_path, name):
+    content, header = HOSTILE[name]
+    if content is None:
+        text = header if isinstance(header, bytes) else json.dumps(header).encode()
+        content = struct.pack("<Q", len(text)) + text + bytes(8)
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(content)
+    net = model()
+    with pytest.raises(FormatError, match=r"net\.safetensors"):
+        net.load(path)
+    assert_same(net, model())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_files_with_bytes_changed(tmp_path, seed):
+    """Whatever a file holds: it loads, or is refused with the one error, and then nothing has changed."""
+    rng = np.random.default_rng(seed)
+    path = tmp_path / "net.safetensors"
+    model(1).save(path)
+    whole = path.read_bytes()
+    header = 8 + struct.unpack("<Q", whole[:8])[0]
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(int(rng.integers(1, 4))):
+            content[int(rng.integers(0, header))] = int(rng.choice([*b'0123456789[]{}",:\\', 0, 255]))
+        path.write_bytes(content)
+        net = model()
+        try:
+            net.load(path)
+        except FormatError:
+            assert_same(net, model())

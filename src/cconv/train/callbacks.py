@@ -69,7 +69,7 @@ class _Best:
 class BestWeights(_Best):
     """Keep the weights of the best epoch in memory, and put them back at the end of ``fit``.
 
-    Parameters and buffers are put back, not the optimiser's state.
+    Parameters and buffers are put back, and the averages of the trainer's `ema`, not the optimiser's state.
 
     Parameters
     ----------
@@ -98,15 +98,22 @@ class BestWeights(_Best):
         super().__init__(monitor, mode, min_delta)
         self.restore = restore
         self._weights: dict[str, np.ndarray] = {}
+        self._averages: dict[str, np.ndarray] = {}
 
     def on_epoch_end(self, trainer: Any, record: Mapping[str, Any]) -> None:
         if self._improves(record):
-            with trainer.averaged():
-                self._weights = trainer.model.state_dict()
+            self._keep(trainer)
 
     def on_fit_end(self, trainer: Any) -> None:
         if self.restore and self._weights:
             self.restore_to(trainer.model)
+            if self._averages:
+                trainer.ema.load_state_dict(self._averages)
+
+    def _keep(self, trainer: Any) -> None:
+        self._weights = trainer.model.state_dict()
+        ema = getattr(trainer, "ema", None)
+        self._averages = {} if ema is None else ema.state_dict()
 
     def restore_to(self, model: Any) -> None:
         """Put the best weights into a model.
@@ -121,14 +128,15 @@ class BestWeights(_Best):
         model.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {f"weights.{path}": value for path, value in self._weights.items()}
+        weights = {f"weights.{path}": value for path, value in self._weights.items()}
+        return super().state_dict() | weights | {f"averages.{path}": value for path, value in self._averages.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        prefix = "weights."
-        self._weights = {
-            name.removeprefix(prefix): np.array(value) for name, value in state.items() if name.startswith(prefix)
-        }
+        self._weights, self._averages = (
+            {name.removeprefix(kind): np.array(value) for name, value in state.items() if name.startswith(kind)}
+            for kind in ("weights.", "averages.")
+        )
 
 
 class EarlyStopping(BestWeights):
@@ -169,7 +177,7 @@ class EarlyStopping(BestWeights):
         if self._improves(record):
             self._waited = 0
             if self.restore:
-                self._weights = trainer.model.state_dict()
+                self._keep(trainer)
             return
         self._waited += 1
         if self._waited >= max(self.patience, 1):
@@ -219,21 +227,26 @@ class JsonLines:
             raise FileNotFoundError(f"JsonLines: no such folder to write to: {folder}")
         self._end: int | None = None  # bytes of this run and those before it
         self._append = append
+        self._batch = 0  # of the epoch at hand
         self._ready = False  # whether the file ends where the next line goes
 
     def on_batch_end(self, trainer: Any, batch: int, loss: float) -> None:
-        if self.every is not None and batch % self.every == 0:
+        # A step that takes several batches counts them all.
+        before, self._batch = self._batch, batch
+        if self.every is not None and batch // self.every > before // self.every:
             self._write({"epoch": trainer.epoch + 1, "batch": batch, "loss": loss, "lr": trainer.optimizer.lr})
 
     def on_epoch_end(self, trainer: Any, record: Mapping[str, Any]) -> None:
+        self._batch = 0
         self._write(record)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"end": self._end}
+        return {"end": self._end, "batch": self._batch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         # The file is cut when there is a line to write: a run that does not go on leaves it as it is.
         self._end, self._ready = None if state["end"] is None else int(state["end"]), False
+        self._batch = int(state["batch"])
 
     def _write(self, record: Mapping[str, Any]) -> None:
         import json  # takes as long to import as much of cconv

@@ -33,16 +33,23 @@ class LRCurve:
 
     @property
     def suggestion(self) -> float:
-        """Where the smoothed loss falls steepest over the logarithm of the learning rate, before its minimum.
+        """A learning rate to train with: `steepest`, or a tenth of `minimum` where that is less.
 
-        If it falls nowhere, a tenth of the learning rate of the minimum.
+        The average lags behind the losses, which moves `steepest` up: alone it is often too bold.
+        """
+        return min(self.steepest, self.minimum / 10)
+
+    @property
+    def steepest(self) -> float:
+        """Where the smoothed loss falls fastest over the logarithm of the learning rate, before its minimum.
+
+        If it falls nowhere, the learning rate of the minimum.
         """
         last = int(self.smoothed.argmin()) + 1
-        if last >= 3:
-            slope = np.gradient(self.smoothed[:last], np.log(self.lrs[:last]))
-            if slope.min() < 0:
-                return float(self.lrs[slope.argmin()])
-        return self.minimum / 10
+        if last < 3:
+            return self.minimum
+        slope = np.gradient(self.smoothed[:last], np.log(self.lrs[:last]))
+        return float(self.lrs[slope.argmin()])
 
     @property
     def minimum(self) -> float:

@@ -77,7 +77,8 @@ def predict(
             f"{where}: the loader shuffles or samples, so that outputs could not be told apart: shuffle=False"
         )
     outputs.expected = getattr(x, "examples", None)
-    for batch in x:
+    # A loader's own count of epochs stays as it is.
+    for batch in x.batches(0) if hasattr(x, "batches") else x:
         part = batch[0] if isinstance(batch, (tuple, list)) else batch
         _run(model, part, sizes, outputs)
     if outputs.done == 0 and outputs.held is None:
