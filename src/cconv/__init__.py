@@ -6,7 +6,8 @@
     nn            layers, losses, initialisers
     optim         optimisers, schedules, clipping, averages of weights
     data          digits, optdigits, MNIST, Fashion-MNIST; IDX files; batches
-    models        LeNet-5, ResNet-18 and ResNet-20, and networks of the pattern [[conv] * n -> pool] * m -> [linear] * k
+    models        LeNet-5, VGG, ResNets, MobileNets, U-Net, and networks of the pattern
+                  [[conv] * n -> pool] * m -> [linear] * k
     Trainer       the training loop: history, metrics, progress, callbacks
     gradcheck     a layer's gradients against numerical ones
     reference     every operation of `functional` in pure Python, to read and to test against

@@ -25,9 +25,7 @@ def outputs_of(model: Layer, x: Any, names: tuple[str, ...]) -> Any:
     for name in dict.fromkeys(names):
         if name not in layers:
             known = _listed([*layers][1:])
-            raise ValueError(
-                f"activations: {type(model).__name__} has no layer {name!r}, it has {_listed([*layers][1:])}"
-            )
+            raise ValueError(f"activations: {type(model).__name__} has no layer {name!r}, it has {known}")
         _listen(layers[name], name, found, len(set(names)))
     with contextlib.suppress(_Done):
         listener(x)

@@ -37,7 +37,8 @@ class Linear(Layer):
     Raises
     ------
     TypeError, ValueError
-        If an argument is out of its range. When called: if x is not (N, in_features) of a float type.
+        If an argument is out of its range. When called: if x is not (N, in_features), or
+        (N, ..., in_features), of a float type.
     """
 
     def __init__(
@@ -61,17 +62,24 @@ class Linear(Layer):
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
         weight, bias = self.weight, self.bias
         x = as_input("Linear", x, weight.value.dtype)
-        if x.ndim != 2 or x.shape[1] != self.in_features:
-            raise self._misfit(x.shape)
+        shape = x.shape
+        if len(shape) < 2 or shape[-1] != self.in_features:
+            raise self._misfit(shape)
+        if len(shape) > 2:
+            x = x.reshape(math.prod(shape[:-1]), shape[-1])
         y = linear(x, weight.value, None if bias is None else bias.value)
+        if len(shape) > 2:
+            y = y.reshape(*shape[:-1], self.out_features)
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
             needs = need_x, weight.trainable, bias is not None and bias.trainable
+            if len(shape) > 2:
+                grad_y = grad_y.reshape(len(x), self.out_features)
             grad_x, grad_weight, grad_bias = linear_backward(grad_y, x, weight.value, needs)
             weight.add_grad(grad_weight, fresh=True)
             if bias is not None:
                 bias.add_grad(grad_bias, fresh=True)
-            return grad_x
+            return grad_x if grad_x is None or len(shape) == 2 else grad_x.reshape(shape)
 
         return y, Backward(backward, y, fresh=True)
 
