@@ -220,6 +220,7 @@ class Layer:
         Parameters
         ----------
         x : ndarray
+            Or a tuple or dict of several inputs; then grad_x is one, too. So may y and grad_y be.
         train : bool
             False for inference behaviour, also of the gradient. Handed on to child layers.
 
