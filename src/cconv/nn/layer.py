@@ -324,7 +324,7 @@ class Layer:
         --------
         >>> model.activations(x, "layer3").mean((2, 3))
         """
-        from .activations import outputs_of
+        from .listen import outputs_of
 
         return outputs_of(self, x, names)
 
