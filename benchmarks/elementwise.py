@@ -1,4 +1,4 @@
-"""Pooling, batch normalisation and activations on a batch of 64x32x32x32, against PyTorch in turns.
+"""Pooling, interpolation, batch normalisation and activations on a batch of 64x32x32x32, against PyTorch in turns.
 
 ``python benchmarks/elementwise.py``. Beside the ratio stands the bandwidth that the arrays' least traffic comes to, and
 the machine's own for a copy.
@@ -36,6 +36,13 @@ def operations(x: np.ndarray) -> list[tuple[str, dict, Callable, Callable, float
         ("batch_norm", own_statistics, lambda: F.batch_norm(x, training=True),
          lambda: F.batch_norm_backward(ones, x, mean, var, training=True, needs=(True, False, False)), 1.0),
     ]  # fmt: skip
+    for mode in ("nearest", "bilinear"):
+        options = {"scale_factor": 2, "mode": mode}
+        large = np.ones_like(F.interpolate(x, **options))
+        rows.append(
+            ("interpolate", options, lambda o=options: F.interpolate(x, **o),
+             lambda o=options, g=large: F.interpolate_backward(g, x.shape, **o), 4.0)
+        )  # fmt: skip
     for name in ("relu", "sigmoid", "tanh"):
         forward, backward = getattr(F, name), getattr(F, f"{name}_backward")
         y = forward(x)
@@ -52,7 +59,7 @@ def main() -> None:
     limit, about = peak(peer), machine(peer)
     print(about)
     print(f"copying: {limit['copy_gb_s']:.0f} GB/s\n")
-    print(f"{'operation':19} {'pass':9} {'cconv ms':>9} {'PyTorch ms':>10} {'GB/s':>6} {'ratio':>6}")
+    print(f"{'operation':20} {'pass':9} {'cconv ms':>9} {'PyTorch ms':>10} {'GB/s':>6} {'ratio':>6}")
     x = np.random.default_rng(0).standard_normal(SHAPE, np.float32)
     rows = []
     for name, keywords, forward, backward, share in operations(x):
@@ -63,11 +70,12 @@ def main() -> None:
             mine, theirs = turns(ours, peer, options.rounds)
             # Forward reads x and writes y; backward reads grad_y (and x or y, but for a pooling) and writes grad_x.
             traffic = x.nbytes * (1 + share + (back and share == 1))
-            row = {"operation": name, "pass": direction, "ms": 1e3 * mine, "peer_ms": 1e3 * theirs,
+            label = f"{name} {keywords['mode']}" if "mode" in keywords else name
+            row = {"operation": label, "pass": direction, "ms": 1e3 * mine, "peer_ms": 1e3 * theirs,
                    "gb_s": traffic / mine / 1e9, "ratio": theirs / mine}  # fmt: skip
             rows.append(row)
             figures = f"{row['ms']:9.3f} {row['peer_ms']:10.3f} {row['gb_s']:6.1f} {row['ratio']:6.2f}"
-            print(f"{name:19} {direction:9} {figures}", flush=True)
+            print(f"{label:20} {direction:9} {figures}", flush=True)
     peer.close()
     if options.json:
         with open(options.json, "w") as file:

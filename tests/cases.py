@@ -251,6 +251,17 @@ def adaptive_avg_pool1d_backward(draw):
     return Call("adaptive_avg_pool1d_backward", {"grad_y": draw.normal(*y.shape)}, {"x_shape": call.arrays["x"].shape})
 
 
+def adaptive_max_pool1d(draw):
+    return adaptive_avg_pool1d(draw)._replace(name="adaptive_max_pool1d")
+
+
+def adaptive_max_pool1d_backward(draw):
+    call = adaptive_max_pool1d(draw)
+    y, indices = call()
+    arrays = {"grad_y": draw.normal(*y.shape), "indices": indices}
+    return Call("adaptive_max_pool1d_backward", arrays, {"x_shape": call.arrays["x"].shape})
+
+
 def pad(draw):
     x = draw.normal(*draw.of((2, 3, 5), (3, 2, 5, 6), (2, 1, 4, 9), (5, 4, 4, 4)))
     mode = draw.of("constant", "reflect", "replicate", "circular")
@@ -466,7 +477,7 @@ DRAWS: dict[str, Callable[[Draw], Call]] = {
         *(adaptive_avg_pool1d, adaptive_avg_pool1d_backward, adaptive_max_pool2d, adaptive_max_pool2d_backward),
         *(max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward),
         *(adaptive_avg_pool2d, adaptive_avg_pool2d_backward, pad, pad_backward, batch_norm, batch_norm_backward),
-        *(interpolate, interpolate_backward),
+        *(interpolate, interpolate_backward, adaptive_max_pool1d, adaptive_max_pool1d_backward),
         *(dropout, dropout_backward, dropout2d, dropout2d_backward),
         *(maxout, maxout_backward, group_norm, layer_norm),
     )

@@ -122,6 +122,7 @@ LAYERS = {
     "zero_pad": (lambda **o: nn.ZeroPad2d((1, 2, 0, -1)), (2, 3, 4, 5)),
     "reflection_pad": (lambda **o: nn.ReflectionPad2d(2), (2, 3, 4, 5)),
     "replication_pad": (lambda **o: nn.ReplicationPad2d((1, 0, 2, 1)), (2, 3, 4, 5)),
+    "adaptive_max_pool1d": (lambda **o: nn.AdaptiveMaxPool1d(3), (2, 3, 7)),
     "upsample": (lambda **o: nn.Upsample(scale_factor=2, mode="bilinear"), (2, 3, 4, 5)),
     "flatten_2": (lambda **o: nn.Flatten(start_dim=2), (2, 3, 4, 5)),
     "relu": (lambda **o: nn.ReLU(), (2, 3, 4)),

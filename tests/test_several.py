@@ -32,6 +32,25 @@ def with_auxiliary_head(dtype=np.float64):
     return nn.Sequential(stem, nn.Parallel(late, early, merge=None))
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_gradcheck_of_several_inputs_and_outputs(named):
+    x = {"picture": images(2, 1, 6, 6), "numbers": images(2, 3)} if named else (images(2, 1, 6, 6), images(2, 3))
+    report = gradcheck(two_towers(named), x)
+    assert report, str(report)
+    assert ("x['numbers']" if named else "x[1]") in str(report)
+    assert gradcheck(with_auxiliary_head(), images(2, 1, 8, 8))
+
+    class Wrong(nn.Each):
+        def forward(self, x, train=True):
+            y, backward = super().forward(x, train)
+            return y, lambda grad_y, need_x=True: backward(grad_y, need_x)[::-1] if need_x else backward(grad_y, False)
+
+    assert not gradcheck(Wrong(nn.Tanh(), nn.Tanh()), (images(2, 3), images(2, 3, seed=1)))
+    assert "for grad_x[1], expected shape (2, 3)" in str(
+        gradcheck(Wrong(nn.Tanh(), nn.Tanh()), (images(2, 4), images(2, 3)))
+    )
+
+
 def numerical(function, array, index, step=1e-6):
     before = array[index]
     array[index] = before + step

@@ -128,6 +128,7 @@ TWINS = {
     "max_pool1d": max_pool1d,
     "avg_pool1d": T.avg_pool1d,
     "adaptive_avg_pool1d": T.adaptive_avg_pool1d,
+    "adaptive_max_pool1d": lambda x, output_size: T.adaptive_max_pool1d(x, output_size, return_indices=True),
     "adaptive_max_pool2d": lambda x, output_size: T.adaptive_max_pool2d(x, output_size, return_indices=True),
     **{
         name: getattr(T, name)
@@ -169,6 +170,7 @@ GRADIENTS = {
     "max_pool1d": (("x",), lambda g, a, y, o: (F.max_pool1d_backward(g, y[1], a["x"].shape),)),
     "avg_pool1d": (("x",), lambda g, a, y, o: (F.avg_pool1d_backward(g, a["x"].shape, **o),)),
     "adaptive_avg_pool1d": (("x",), lambda g, a, y, o: (F.adaptive_avg_pool1d_backward(g, a["x"].shape),)),
+    "adaptive_max_pool1d": (("x",), lambda g, a, y, o: (F.adaptive_max_pool1d_backward(g, y[1], a["x"].shape),)),
     "adaptive_max_pool2d": (("x",), lambda g, a, y, o: (F.adaptive_max_pool2d_backward(g, y[1], a["x"].shape),)),
     "interpolate": (("x",), lambda g, a, y, o: (F.interpolate_backward(g, a["x"].shape, **o),)),
     "pad": (

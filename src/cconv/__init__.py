@@ -5,8 +5,9 @@
     functional    operations on arrays: conv2d, max_pool2d, relu, ... and their gradients
     nn            layers, losses, initialisers
     optim         optimisers, schedules, clipping, averages of weights
-    data          digits, MNIST, Fashion-MNIST, CIFAR, folders of pictures; batches, loaders, samplers
-    models        LeNet-5, ResNet-18 and ResNet-20, and networks of the pattern [[conv] * n -> pool] * m -> [linear] * k
+    data          digits, MNIST, Fashion-MNIST, CIFAR, folders of pictures; loaders, samplers, augmentation
+    models        LeNet-5, VGG, ResNets, MobileNets, U-Net, and networks of the pattern
+                  [[conv] * n -> pool] * m -> [linear] * k
     Trainer       the training loop: history, metrics, progress, callbacks, checkpoints to go on from
     train         what goes with it: early stopping, best weights, logs, a learning-rate range test, batched prediction
     metrics       precision, recall, F1, confusion matrix and their kin, of labels and over batches

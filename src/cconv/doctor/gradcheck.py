@@ -26,7 +26,7 @@ _EPSILON = float(np.finfo(np.float64).eps)
 # Entries this much smaller than the largest gradient of their array are compared at that size.
 _FLOOR = 1e-3
 
-Forward = Callable[[np.ndarray], tuple[Any, Callable[..., Any]]]
+Forward = Callable[[Any], tuple[Any, Callable[..., Any]]]
 
 
 def gradcheck(
@@ -47,7 +47,7 @@ def gradcheck(
     ----------
     layer : Layer or Loss
         One of one's own, too. A random layer needs inference behaviour (``train=False``), as two calls must agree.
-    x : array_like
+    x : array_like, or tuple or dict of them
         Input of the layer, or the logits of a loss. Where it puts values on kinks (zeros before a ReLU, ties in a
         max pooling) there is no derivative, and those entries are left out.
     target : array_like, optional
@@ -87,30 +87,66 @@ def gradcheck(
     if isinstance(layer, Loss) and target is None:
         raise TypeError(f"{where}: a loss needs a target: gradcheck(criterion, logits, target)")
     rng = generator(rng)
-    x = np.array(x, np.float64, order="C")
-    if not x.size:
-        raise ValueError(f"{where}: x {x.shape} is empty: there is nothing to check")
+    x = _copied(x)
+    for name, array in _leaves("x", x):
+        if not array.size:
+            raise ValueError(f"{where}: {name} {array.shape} is empty: there is nothing to check")
     parameters: list[tuple[str, Parameter]] = []
     forward: Forward
     if isinstance(layer, Loss):
         criterion = layer
 
-        def forward(x: np.ndarray) -> tuple[Any, Callable[..., Any]]:
+        def forward(x: Any) -> tuple[Any, Callable[..., Any]]:
             return criterion.forward(x, target)
     else:
         double = _in_float64(layer)
         parameters = double.named_parameters()
 
-        def forward(x: np.ndarray) -> tuple[Any, Callable[..., Any]]:
-            return pair_of(double, double.forward(x, train))
+        def forward(x: Any) -> tuple[Any, Callable[..., Any]]:
+            return _flat(*pair_of(double, double.forward(x, train)))
 
     y = _output(layer, forward, x)
     projection = rng.standard_normal(y.shape)
-    grad_x, problems = _analytic(forward, x, parameters, projection)
+    grads, problems = _analytic(forward, x, parameters, projection)
     probe = _Probe(forward, x, y, projection, tolerance)
-    arrays = [("x", x, grad_x), *((name, p.value, p.grad.copy()) for name, p in parameters)]
+    inputs = [(name, array, grad) for (name, array), grad in zip(_leaves("x", x), grads, strict=True)]
+    arrays = [*inputs, *((name, p.value, p.grad.copy()) for name, p in parameters)]
     checks = [_check(probe, name, array, grad, samples, rng) for name, array, grad in arrays if grad is not None]
     return GradcheckReport(repr(layer), checks, problems, tolerance)
+
+
+def _copied(x: Any) -> Any:
+    """x in float64; a tuple or dict of several."""
+    if isinstance(x, dict):
+        return {key: _copied(item) for key, item in x.items()}
+    return tuple(map(_copied, x)) if isinstance(x, tuple) else np.array(x, np.float64, order="C")
+
+
+def _leaves(name: str, x: Any) -> list[tuple[str, Any]]:
+    """Each array of x, and what it is called."""
+    if isinstance(x, (dict, tuple)):
+        items = x.items() if isinstance(x, dict) else enumerate(x)
+        return [leaf for key, item in items for leaf in _leaves(f"{name}[{key!r}]", item)]
+    return [(name, x)]
+
+
+def _flat(y: Any, backward: Callable[..., Any]) -> tuple[Any, Callable[..., Any]]:
+    """Several outputs as one array, and the closure that takes a gradient like it."""
+    if not isinstance(y, (dict, tuple)):
+        return y, backward
+    shapes = [np.shape(array) for _, array in _leaves("y", y)]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+
+    def like(y: Any, parts: list[np.ndarray]) -> Any:
+        if isinstance(y, dict):
+            return {key: like(item, parts) for key, item in y.items()}
+        return tuple(like(item, parts) for item in y) if isinstance(y, tuple) else parts.pop(0)
+
+    def run(grad_y: np.ndarray, **options: Any) -> Any:
+        parts = [part.reshape(shape) for part, shape in zip(np.split(grad_y, ends), shapes, strict=True)]
+        return backward(like(y, parts), **options)
+
+    return np.concatenate([np.ravel(array) for _, array in _leaves("y", y)]), run
 
 
 def _in_float64(layer: Layer) -> Layer:
@@ -134,20 +170,27 @@ def _output(layer: Layer | Loss, forward: Forward, x: np.ndarray) -> np.ndarray:
 
 
 def _analytic(
-    forward: Forward, x: np.ndarray, parameters: list[tuple[str, Parameter]], projection: np.ndarray
-) -> tuple[np.ndarray | None, list[str]]:
-    """grad_x, and what breaks the rules of `Layer.forward`; leaves each parameter's gradient in its `grad`."""
+    forward: Forward, x: Any, parameters: list[tuple[str, Parameter]], projection: np.ndarray
+) -> tuple[list[np.ndarray | None], list[str]]:
+    """grad_x of each input, and what breaks the rules of `Layer.forward`; leaves parameters' gradients in `grad`."""
     problems = []
-    before = x.copy()
+    inputs = _leaves("x", x)
+    before = [array.copy() for _, array in inputs]
     _, backward = forward(x)
     grad_x = backward(projection.copy() if projection.ndim else float(projection))
-    if not np.array_equal(x, before, equal_nan=True):
+    if not all(np.array_equal(array, old, equal_nan=True) for (_, array), old in zip(inputs, before, strict=True)):
         problems.append("forward or backward changes x, which belongs to the caller")
-        x[...] = before
-    if grad_x is None or np.shape(grad_x) != x.shape:
-        found = "None" if grad_x is None else f"shape {np.shape(grad_x)}"
-        problems.append(f"backward returns {found} for grad_x, expected shape {x.shape}")
-        grad_x = None
+        for (_, array), old in zip(inputs, before, strict=True):
+            array[...] = old
+    got = dict(_leaves("x", grad_x))
+    grads: list[np.ndarray | None] = []
+    for name, array in inputs:
+        grad = got.get(name)
+        if grad is None or np.shape(grad) != array.shape:
+            found = "None" if grad is None else f"shape {np.shape(grad)}"
+            problems.append(f"backward returns {found} for grad_{name}, expected shape {array.shape}")
+            grad = None
+        grads.append(None if grad is None else np.asarray(grad, np.float64))
     if parameters:
         once = [p.grad.copy() for _, p in parameters]
         _, backward = forward(x)
@@ -156,13 +199,13 @@ def _analytic(
             if not np.allclose(p.grad, 2 * grad, rtol=1e-9, atol=0, equal_nan=True):
                 problems.append(f"{name}: a second backward(grad_y, need_x=False) does not add the same gradient again")
             p.grad = grad
-    return None if grad_x is None else np.asarray(grad_x, np.float64), problems
+    return grads, problems
 
 
 class _Probe:
     """Numerical derivatives of the projected output with respect to single entries of x or of a parameter."""
 
-    def __init__(self, forward: Forward, x: np.ndarray, y: np.ndarray, projection: np.ndarray, tolerance: float):
+    def __init__(self, forward: Forward, x: Any, y: np.ndarray, projection: np.ndarray, tolerance: float):
         self._forward = forward
         self._x = x
         self._y = y

@@ -78,6 +78,8 @@ from .resize import interpolate, interpolate_backward
 from .sequence import (
     adaptive_avg_pool1d,
     adaptive_avg_pool1d_backward,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_backward,
     avg_pool1d,
     avg_pool1d_backward,
     conv1d,
@@ -91,6 +93,8 @@ __all__ = [
     "adaptive_avg_pool1d_backward",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool2d_backward",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool1d_backward",
     "adaptive_max_pool2d",
     "adaptive_max_pool2d_backward",
     "avg_pool1d",

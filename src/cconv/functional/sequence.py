@@ -8,6 +8,7 @@ from .conv import conv2d, conv2d_backward, conv2d_relu
 from .pool import (
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,
+    adaptive_max_pool2d,
     avg_pool2d,
     avg_pool2d_backward,
     max_pool2d,
@@ -263,3 +264,56 @@ def adaptive_avg_pool1d_backward(grad_y, x_shape):
     """
     grad_y, (n, channels, length) = _arguments.adaptive_pool1d_backward("adaptive_avg_pool1d_backward", grad_y, x_shape)
     return adaptive_avg_pool2d_backward(grad_y[:, :, None], (n, channels, 1, length))[:, :, 0]
+
+
+def adaptive_max_pool1d(x, output_size):
+    """The largest number in each of ``output_size`` windows, which share the sequence out evenly, and where it lies.
+
+    The windows are those of `adaptive_avg_pool1d`.
+
+    Parameters
+    ----------
+    x : array (N, C, L)
+        float32 or float64.
+    output_size : int
+
+    Returns
+    -------
+    y : array (N, C, P)
+    indices : int64 array of y's shape
+        Places in the sequence. The first maximum wins; a NaN in the window wins over all.
+
+    Raises
+    ------
+    TypeError
+        If x is not float32 or float64, or the size is no integer.
+    ValueError
+        If x has length 0, or the size is less than 1.
+    """
+    x, output = _arguments.adaptive_pool1d("adaptive_max_pool1d", x, output_size)
+    y, indices = adaptive_max_pool2d(x[:, :, None], (1, output))
+    return y[:, :, 0], indices[:, :, 0]
+
+
+def adaptive_max_pool1d_backward(grad_y, indices, x_shape):
+    """Gradient of `adaptive_max_pool1d` to its input: each output's gradient goes to the place it came from.
+
+    Parameters
+    ----------
+    grad_y : array (N, C, P)
+    indices : int64 array of grad_y's shape
+        As `adaptive_max_pool1d` gave them.
+    x_shape : (N, C, L)
+
+    Returns
+    -------
+    array (N, C, L)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `max_pool1d_backward`.
+    """
+    a = _arguments.max_pool1d_backward("adaptive_max_pool1d_backward", grad_y, indices, x_shape)
+    n, channels, length = a.x_shape
+    return max_pool2d_backward(a.grad_y[:, :, None], a.indices[:, :, None], (n, channels, 1, length))[:, :, 0]

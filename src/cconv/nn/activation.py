@@ -40,7 +40,16 @@ from .layer import Backward, Layer, fresh, overwrites
 
 
 class ReLU(Layer):
-    """``max(x, 0)``; NaN stays NaN."""
+    """``max(x, 0)``; NaN stays NaN.
+
+    Parameters
+    ----------
+    inplace : bool
+        Taken for the sake of PyTorch's scripts. It changes nothing: memory that nobody else holds is used again anyway.
+    """
+
+    def __init__(self, inplace: bool = False):
+        pass
 
     @overwrites
     def forward(
@@ -62,9 +71,11 @@ class LeakyReLU(Layer):
     Parameters
     ----------
     negative_slope : float
+    inplace : bool
+        As `ReLU`'s.
     """
 
-    def __init__(self, negative_slope: float = 0.01):
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
         self.negative_slope = number("LeakyReLU", "negative_slope", negative_slope)
 
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
@@ -147,9 +158,11 @@ class ELU(Layer):
     Parameters
     ----------
     alpha : float
+    inplace : bool
+        As `ReLU`'s.
     """
 
-    def __init__(self, alpha: float = 1.0):
+    def __init__(self, alpha: float = 1.0, inplace: bool = False):
         self.alpha = number("ELU", "alpha", alpha)
 
     @fresh
@@ -193,7 +206,16 @@ class GELU(Layer):
 
 
 class SiLU(Layer):
-    """``x * sigmoid(x)`` (Elfwing et al. 2017, arXiv 1702.03118), also known as swish."""
+    """``x * sigmoid(x)`` (Elfwing et al. 2017, arXiv 1702.03118), also known as swish.
+
+    Parameters
+    ----------
+    inplace : bool
+        As `ReLU`'s.
+    """
+
+    def __init__(self, inplace: bool = False):
+        pass
 
     @fresh
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
@@ -206,7 +228,16 @@ class SiLU(Layer):
 
 
 class Hardswish(Layer):
-    """``x * min(max(x + 3, 0), 6) / 6`` (Howard et al. 2019, arXiv 1905.02244)."""
+    """``x * min(max(x + 3, 0), 6) / 6`` (Howard et al. 2019, arXiv 1905.02244).
+
+    Parameters
+    ----------
+    inplace : bool
+        As `ReLU`'s.
+    """
+
+    def __init__(self, inplace: bool = False):
+        pass
 
     @fresh
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:

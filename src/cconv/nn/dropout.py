@@ -23,6 +23,8 @@ class Dropout(Layer):
     ----------
     p : float
         0 to 1.
+    inplace : bool
+        As `ReLU`'s.
     rng : numpy.random.Generator or int, optional
         What `seed` is drawn from; by default the generator that `cconv.manual_seed` seeds.
 
@@ -35,7 +37,7 @@ class Dropout(Layer):
 
     _pair: ClassVar[tuple[Callable[..., Any], Callable[..., Any]]] = (dropout, dropout_backward)
 
-    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | int | None = None):
+    def __init__(self, p: float = 0.5, inplace: bool = False, *, rng: np.random.Generator | int | None = None):
         self.p = _arguments.probability(type(self).__name__, p)
         self.seed = _random.fresh_seed(rng)
         self.step = 0

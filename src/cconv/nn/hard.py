@@ -17,9 +17,11 @@ class Hardtanh(Layer):
     Parameters
     ----------
     min_val, max_val : float
+    inplace : bool
+        As `ReLU`'s.
     """
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0):
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False):
         self.min_val, self.max_val = between("Hardtanh", min_val, max_val)
 
     @fresh
@@ -37,9 +39,15 @@ class Hardtanh(Layer):
 
 
 class ReLU6(Hardtanh):
-    """``min(max(x, 0), 6)`` (Krizhevsky 2010), MobileNet's activation."""
+    """``min(max(x, 0), 6)`` (Krizhevsky 2010), MobileNet's activation.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    inplace : bool
+        As `ReLU`'s.
+    """
+
+    def __init__(self, inplace: bool = False):
         super().__init__(0.0, 6.0)
 
     def extra_repr(self) -> str:
@@ -47,7 +55,16 @@ class ReLU6(Hardtanh):
 
 
 class Hardsigmoid(Layer):
-    """``min(max(x + 3, 0), 6) / 6`` (Howard et al. 2019, arXiv 1905.02244)."""
+    """``min(max(x + 3, 0), 6) / 6`` (Howard et al. 2019, arXiv 1905.02244).
+
+    Parameters
+    ----------
+    inplace : bool
+        As `ReLU`'s.
+    """
+
+    def __init__(self, inplace: bool = False):
+        pass
 
     @fresh
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:

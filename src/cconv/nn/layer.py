@@ -233,6 +233,7 @@ class Layer:
         Parameters
         ----------
         x : ndarray
+            Or a tuple or dict of several inputs; then grad_x is one, too. So may y and grad_y be.
         train : bool
             False for inference behaviour, also of the gradient. Handed on to child layers.
 
@@ -336,7 +337,7 @@ class Layer:
         --------
         >>> model.activations(x, "layer3").mean((2, 3))
         """
-        from .activations import outputs_of
+        from .listen import outputs_of
 
         return outputs_of(self, x, names)
 

@@ -37,7 +37,8 @@ class Linear(Layer):
     Raises
     ------
     TypeError, ValueError
-        If an argument is out of its range. When called: if x is not (N, in_features) of a float type.
+        If an argument is out of its range. When called: if x is not (N, in_features), or
+        (N, ..., in_features), of a float type.
     """
 
     _calls: ClassVar[tuple[Callable[..., Any], Callable[..., Any]]] = (linear, linear_backward)
@@ -63,16 +64,23 @@ class Linear(Layer):
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
         weight, bias = self.weight, self.bias
         x = as_input("Linear", x, weight.value.dtype)
-        if x.ndim != 2 or x.shape[1] != self.in_features:
-            raise self._misfit(x.shape)
+        shape = x.shape
+        if len(shape) < 2 or shape[-1] != self.in_features:
+            raise self._misfit(shape)
+        if len(shape) > 2:
+            x = x.reshape(math.prod(shape[:-1]), shape[-1])
         transform, transform_backward = self._calls
         y = transform(x, weight.value, None if bias is None else bias.value)
+        if len(shape) > 2:
+            y = y.reshape(*shape[:-1], self.out_features)
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
             needs = wanted(need_x, weight, bias)
+            if len(shape) > 2:
+                grad_y = grad_y.reshape(len(x), self.out_features)
             grad_x, grad_weight, grad_bias = transform_backward(grad_y, x, weight.value, needs)
             hand_over(weight, grad_weight, bias, grad_bias)
-            return grad_x
+            return grad_x if grad_x is None or len(shape) == 2 else grad_x.reshape(shape)
 
         return y, Backward(backward, y, fresh=True)
 

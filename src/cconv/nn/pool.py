@@ -13,6 +13,8 @@ from ..functional import (
     adaptive_avg_pool1d_backward,
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_backward,
     adaptive_max_pool2d,
     adaptive_max_pool2d_backward,
     avg_pool1d,
@@ -283,6 +285,31 @@ class AdaptiveAvgPool1d(Layer):
 
         def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
             return adaptive_avg_pool1d_backward(grad_y, x_shape) if need_x else None
+
+        return y, Backward(backward, y, fresh=True)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveMaxPool1d(Layer):
+    """The largest value of each of `output_size` windows that share the sequence out evenly (``AdaptiveMaxPool1d``).
+
+    Parameters
+    ----------
+    output_size : int
+    """
+
+    def __init__(self, output_size: int):
+        self.output_size = single("AdaptiveMaxPool1d", "output_size", output_size)
+
+    @fresh
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        y, indices = adaptive_max_pool1d(x, self.output_size)
+        x_shape = np.shape(x)
+
+        def backward(grad_y: np.ndarray, need_x: bool = True) -> np.ndarray | None:
+            return adaptive_max_pool1d_backward(grad_y, indices, x_shape) if need_x else None
 
         return y, Backward(backward, y, fresh=True)
 

@@ -317,6 +317,72 @@ def adaptive_avg_pool1d_backward(grad_y, x_shape):
     return rounded(grad_x, given.dtype)
 
 
+def adaptive_max_pool1d(x, output_size):
+    """The largest value of each of ``output_size`` windows, which share the sequence out evenly, and where it lies.
+
+    ::
+
+        y[n, c, i] = max of x[n, c, floor(i*L/P) : ceil((i + 1)*L/P)]
+
+    Parameters
+    ----------
+    x : array (N, C, L)
+    output_size : int
+
+    Returns
+    -------
+    y : array (N, C, P)
+    indices : int64 array (N, C, P)
+        As those of `max_pool1d`.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not float32 or float64, or the size is not an integer.
+    ValueError
+        If a rank or size does not fit.
+    """
+    x, output = _arguments.adaptive_pool1d("adaptive_max_pool1d", x, output_size)
+    y, indices = np.empty((*x.shape[:2], output), x.dtype), np.empty((*x.shape[:2], output), np.int64)
+    for i in range(output):
+        start = i * x.shape[2] // output
+        window = x[:, :, start : -(-(i + 1) * x.shape[2] // output)]
+        nan = np.isnan(window)
+        last_nan = window.shape[2] - 1 - nan[:, :, ::-1].argmax(axis=2)
+        largest = np.where(nan.any(axis=2), last_nan, window.argmax(axis=2))
+        y[:, :, i] = np.take_along_axis(window, largest[:, :, None], axis=2)[:, :, 0]
+        indices[:, :, i] = start + largest
+    return y, indices
+
+
+@ieee
+def adaptive_max_pool1d_backward(grad_y, indices, x_shape):
+    """Gradient of `adaptive_max_pool1d`: as that of `max_pool1d`.
+
+    Parameters
+    ----------
+    grad_y : array (N, C, P)
+        Gradient with respect to the output.
+    indices : int64 array (N, C, P)
+        From `adaptive_max_pool1d`.
+    x_shape : (N, C, L)
+
+    Returns
+    -------
+    array (N, C, L)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `max_pool1d_backward`.
+    """
+    args = _arguments.max_pool1d_backward("adaptive_max_pool1d_backward", grad_y, indices, x_shape)
+    n, c, _ = args.x_shape
+    grad_x = np.zeros(args.x_shape)
+    np.add.at(grad_x, (np.arange(n)[:, None, None], np.arange(c)[:, None], args.indices), wide(args.grad_y))
+    return rounded(grad_x, args.grad_y.dtype)
+
+
 def _taps(kernel: int, output: int, stride: int, dilation: int) -> Iterator[tuple[int, slice]]:
     """Each filter tap, and the padded places that it meets over all outputs."""
     for r in range(kernel):

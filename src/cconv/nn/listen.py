@@ -24,9 +24,8 @@ def outputs_of(model: Layer, x: Any, names: tuple[str, ...]) -> Any:
     found: dict[str, Any] = {}
     for name in dict.fromkeys(names):
         if name not in layers:
-            raise ValueError(
-                f"activations: {type(model).__name__} has no layer {name!r}, it has {_listed([*layers][1:])}"
-            )
+            known = _listed([*layers][1:])
+            raise ValueError(f"activations: {type(model).__name__} has no layer {name!r}, it has {known}")
         _listen(layers[name], name, found, len(set(names)))
     with contextlib.suppress(_Done):
         listener(x)
