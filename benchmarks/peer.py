@@ -52,6 +52,21 @@ def training(
     return step
 
 
+def prediction(layers: list[tuple], weights: list[np.ndarray], x: np.ndarray) -> Callable[[], object]:
+    """What the network says of x."""
+    model = network(layers).eval()
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), weights, strict=True):
+            parameter.copy_(torch.from_numpy(value))
+    inputs = torch.from_numpy(x)
+
+    def predict() -> object:
+        with torch.inference_mode():
+            return model(inputs)
+
+    return predict
+
+
 def conv(which: str, x, weight, bias, grad_y, stride: int, padding, dilation: int, groups: int) -> Callable[[], object]:
     """One pass of a convolution: "forward", "input" or "weight"."""
     x, weight, bias, grad_y = map(torch.from_numpy, (x, weight, bias, grad_y))

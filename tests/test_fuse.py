@@ -17,7 +17,7 @@ from cconv import models, nn
 from cconv.functional.conv import conv2d_relu
 from cconv.functional.linear import linear_relu
 from cconv.functional.sequence import conv1d_relu
-from cconv.nn.fuse import Chain, Conv1dReLU, Conv2dReLU, LinearReLU
+from cconv.nn.fuse import RECTIFIED, Chain
 
 WITHIN = {"float32": 1e-5, "float64": 1e-12}
 
@@ -43,7 +43,9 @@ def test_a_rectified_convolution_is_relu_of_it(algorithm, name, isa, dtype, n_th
     x, weight, bias = (rng.normal(size=s).astype(dtype) for s in (x_shape, weight_shape, weight_shape[0]))
     for given, b in ((x, bias), (x, None), (holed(x.copy()), bias)):
         arguments = {**options, "bias": b, "algorithm": algorithm}
-        assert same_bits([conv2d_relu(given, weight, **arguments)], [F.relu(F.conv2d(given, weight, **arguments))])
+        y = F.conv2d(given, weight, **arguments)
+        assert same_bits([conv2d_relu(given, weight, **arguments)], [F.relu(y)])
+        assert same_bits([conv2d_relu(given, weight, **arguments, top=1.5)], [F.hardtanh(y, 0, 1.5)])
 
 
 @pytest.mark.usefixtures("poison")
@@ -54,7 +56,9 @@ def test_a_rectified_linear_map_is_relu_of_it(shape, isa, dtype, n_threads):
     x, weight, bias = (rng.normal(size=s).astype(dtype) for s in ((n, features), (outputs, features), outputs))
     for given in (x, holed(x.copy())):
         for b in (bias, None):
-            assert same_bits([linear_relu(given, weight, b)], [F.relu(F.linear(given, weight, b))])
+            y = F.linear(given, weight, b)
+            assert same_bits([linear_relu(given, weight, b)], [F.relu(y)])
+            assert same_bits([linear_relu(given, weight, b, 1.5)], [F.hardtanh(y, 0, 1.5)])
 
 
 def test_a_rectified_convolution_of_sequences_is_relu_of_it(rng, dtype):
@@ -62,6 +66,7 @@ def test_a_rectified_convolution_of_sequences_is_relu_of_it(rng, dtype):
     for options in ({"groups": 2}, {"groups": 2, "stride": 2, "padding": "valid"}, {"groups": 2, "padding": 1}):
         got, want = (run(x, weight, bias, **options) for run in (conv1d_relu, F.conv1d))
         assert same_bits([got], [F.relu(want)])
+        assert same_bits([conv1d_relu(x, weight, bias, **options, top=1.5)], [F.hardtanh(want, 0, 1.5)])
 
 
 # Models --------------------------------------------------------------------------------------------------------------
@@ -140,7 +145,10 @@ def test_batch_normalisation_folds_into_the_convolution_before_it(name, affine, 
 def test_vectors_and_sequences(bias, dtype):
     x = image(5, 7, dtype=dtype)
     layers = nn.Linear(7, 9, bias=bias, dtype=dtype), nn.BatchNorm1d(9, dtype=dtype), nn.ReLU()
-    assert kinds(check(trained(nn.Sequential(*layers), x), x)) == ["Fused", "LinearReLU"]
+    fused = check(trained(nn.Sequential(*layers), x), x)
+    assert kinds(fused) == ["Fused", "FlatLinearReLU"]
+    with pytest.raises(ValueError, match="Linear: x has"):
+        fused(image(5, 9, 7, dtype=dtype))
     x = image(5, 6, 11, dtype=dtype)
     conv = nn.Conv1d(6, 4, 3, groups=2, bias=bias, padding_mode="circular", padding=1, dtype=dtype)
     model = trained(nn.Sequential(conv, nn.BatchNorm1d(4, momentum=None, dtype=dtype), nn.ReLU()), x)
@@ -169,7 +177,7 @@ def test_batch_normalisation_folds_into_the_convolution_after_it_where_that_is_e
 def test_between_two_layers_it_folds_back_and_a_linear_map_takes_it_too():
     x = image(6, 5)
     model = nn.Sequential(nn.BatchNorm1d(5), nn.Dropout(), nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
-    assert kinds(check(trained(model, x), x)) == ["Fused", "Linear", "Linear"]
+    assert kinds(check(trained(model, x), x)) == ["Fused", "FlatLinear", "Linear"]
 
 
 def test_what_is_no_scale_and_shift_stays():
@@ -358,7 +366,7 @@ def random_layers(rng, channels, depth=0):
         elif draw < 7:
             layers.append(nn.BatchNorm2d(channels, affine=bool(rng.integers(2))))
         elif draw < 10:
-            layers.append([nn.ReLU, nn.Dropout, nn.Identity, nn.Hardswish, nn.Sigmoid][rng.integers(5)]())
+            layers.append([nn.ReLU, nn.ReLU6, nn.Dropout, nn.Identity, nn.Hardswish, nn.Sigmoid][rng.integers(6)]())
         elif draw == 10:
             inner, after = random_layers(rng, channels, depth + 1)
             layers.append(nn.Residual(nn.Sequential(*inner, nn.Conv2d(after, channels, 1)), relu=bool(rng.integers(2))))
@@ -384,6 +392,10 @@ MODELS = {
     "cnn": (lambda: models.cnn((3, 16, 16), [[8, 8], [16]], fc=[20]), (3, 16, 16)),
     "resnet18": (lambda: models.resnet18(7), (3, 40, 40)),
     "resnet20": (models.resnet20, (3, 32, 32)),
+    "vgg": (lambda: models.vgg(dropout=0.5), (3, 16, 16)),
+    "mobilenet": (models.mobilenet, (3, 24, 24)),
+    "mobilenet_v2": (lambda: models.mobilenet_v2(8), (3, 40, 40)),
+    "unet": (models.unet, (1, 19, 24)),
 }
 
 
@@ -392,7 +404,7 @@ def test_models(name):
     build, shape = MODELS[name]
     x = image(4, *shape)
     fused = check(trained(build(), x, 2), x)
-    assert not {"BatchNorm2d", "ReLU", "Dropout"} & set(kinds(fused))
+    assert not {"BatchNorm2d", "ReLU", "ReLU6", "Dropout"} & set(kinds(fused))
     assert fused.summary(shape).multiply_adds > 0
     assert repr(fused).startswith("Fused(")
 
@@ -437,5 +449,5 @@ def test_a_single_layer_and_what_is_fused_already():
     assert "6, 3" in repr(fused)
     bigger = nn.Sequential(nn.Sequential(nn.Linear(6, 3), nn.ReLU()).fuse(), nn.Linear(3, 2))
     assert kinds(check(bigger, x)) == ["Fused", "LinearReLU", "Linear"]
-    for kind in (Conv1dReLU, Conv2dReLU, LinearReLU):
-        assert kind.forward is kind.__mro__[1].forward
+    for kinds_of in RECTIFIED.values():
+        assert all(kind.forward is base.forward for base, kind in kinds_of.items())

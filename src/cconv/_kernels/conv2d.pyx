@@ -154,7 +154,7 @@ cdef void put_channels(real* y, const real* acc, Py_ssize_t wide, const Geometry
 cdef void channels_pass(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places,
                         const Geometry* g, const Phase* phase,
                         Py_ssize_t m0, Py_ssize_t wide, int J, real* acc, Py_ssize_t r0, Py_ssize_t r1, Py_ssize_t c0, Py_ssize_t c1,
-                        bint rectified) noexcept nogil:
+                        double top) noexcept nogil:
     """Outputs m0 .. m0+wide-1 at rows r0..r1-1, columns c0..c1-1 of one phase."""
     cdef int steps[TERMS]
     cdef Py_ssize_t p, t, i, terms, row, j, n = c1 - c0
@@ -175,14 +175,14 @@ cdef void channels_pass(real* y, const real* x, const real* packed, const real* 
                 outer(acc + ((row - r0) * n + j) * wide, wide, x + row * g.row_step + c0 + j, packed,
                       offsets + phase.first + t, steps, terms, <int> (n * (k + 1) // tiles - j), J, False)
         t += terms
-    if rectified:
-        rectify(acc, (r1 - r0) * n * wide)
+    if top:
+        rectify(acc, (r1 - r0) * n * wide, top)
     put_channels(y + m0 * g.out_plane, acc, wide, g, phase, count, r0, r1, c0, c1)
 
 
 cdef void channels_rows(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places,
                         const Geometry* g, const Phase* phase,
-                        Py_ssize_t m0, Py_ssize_t wide, int J, real* acc, Py_ssize_t i0, Py_ssize_t i1, bint rectified) noexcept nogil:
+                        Py_ssize_t m0, Py_ssize_t wide, int J, real* acc, Py_ssize_t i0, Py_ssize_t i1, double top) noexcept nogil:
     """Rows i0..i1-1 in passes of about POSITIONS positions."""
     cdef Py_ssize_t r = i0, c, rows, columns
     rows = max(1, POSITIONS // phase.columns)
@@ -192,7 +192,7 @@ cdef void channels_rows(real* y, const real* x, const real* packed, const real* 
         c = 0
         while c < phase.columns:
             channels_pass(y, x, packed, bias, offsets, places, g, phase, m0, wide, J, acc, r, r + rows, c, min(c + columns, phase.columns),
-                          rectified)
+                          top)
             c += columns
         r += rows
 
@@ -202,7 +202,7 @@ cdef void channels_rows(real* y, const real* x, const real* packed, const real* 
 
 cdef void positions_pass(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places,
                          const Geometry* g, const Phase* phase,
-                         real* acc, Py_ssize_t r0, Py_ssize_t r1, bint rectified) noexcept nogil:
+                         real* acc, Py_ssize_t r0, Py_ssize_t r1, double top) noexcept nogil:
     """All outputs at rows r0..r1-1. Positions run on over row ends: the columns between rows are computed and dropped."""
     cdef int steps[TERMS]
     cdef Py_ssize_t M = g.outputs, wide = lanes(acc), t, i, terms, m, k, v, j, row
@@ -231,8 +231,8 @@ cdef void positions_pass(real* y, const real* x, const real* packed, const real*
                       steps, offsets + phase.first + t, terms, <int> (M * (k + 1) // tiles - m), J, False)
             v += J
         t += terms
-    if rectified:
-        rectify(acc, M * n)
+    if top:
+        rectify(acc, M * n, top)
     for m in range(M):
         for row in range(r0, r1):
             dst = y + m * g.out_plane + phase.start + row * phase.row
@@ -270,7 +270,7 @@ cdef void pack(real* packed, const real* weight, const int* sources, const Geome
 
 cdef void task(real* y, const real* x, const real* packed, const real* bias, const int* offsets, const int* places, const Geometry* g,
                const Panel* panels, const Phase* phases, bint along_channels, Py_ssize_t images, Py_ssize_t chunk, Py_ssize_t row_blocks,
-               Py_ssize_t splits, Py_ssize_t pass_rows, bint rectified, real* buffers, Py_ssize_t index) noexcept nogil:
+               Py_ssize_t splits, Py_ssize_t pass_rows, double top, real* buffers, Py_ssize_t index) noexcept nogil:
     """A chunk of images, one group, one block of rows, one range of outputs. Each block of weights meets the whole
     chunk while it is in cache."""
     cdef Py_ssize_t padded = padded_outputs(y, g, along_channels)
@@ -313,17 +313,17 @@ cdef void task(real* y, const real* x, const real* packed, const real* bias, con
                     image = x + (n * g.groups + group) * g.channels * g.height * g.width
                 if along_channels:
                     channels_rows(y + (n * g.groups + group) * g.outputs * g.out_plane, image, weights, bias, offsets, places, g, phase,
-                                  m0, width, <int> (width // lanes(y)), acc, begin, end, rectified)
+                                  m0, width, <int> (width // lanes(y)), acc, begin, end, top)
                 else:
                     for i in range((end - begin + pass_rows - 1) // pass_rows):
                         r = begin + i * pass_rows
                         positions_pass(y + (n * g.groups + group) * g.outputs * g.out_plane, image, weights, bias, offsets, places, g, phase,
-                                       acc, r, min(r + pass_rows, end), rectified)
+                                       acc, r, min(r + pass_rows, end), top)
 
 
 cdef void run(real* y, const real* x, const real* weight, const real* bias, const int* offsets, const int* places, const int* sources,
               const Geometry* g, const Panel* panels, const Phase* phases, real* scratch, Py_ssize_t per_thread, bint along_channels,
-              Py_ssize_t images, Py_ssize_t chunk, Py_ssize_t row_blocks, Py_ssize_t splits, Py_ssize_t pass_rows, bint rectified, int threads) noexcept nogil:
+              Py_ssize_t images, Py_ssize_t chunk, Py_ssize_t row_blocks, Py_ssize_t splits, Py_ssize_t pass_rows, double top, int threads) noexcept nogil:
     cdef Py_ssize_t padded = padded_outputs(y, g, along_channels)
     cdef Py_ssize_t blocks = (padded + 2 * lanes(y) - 1) // (2 * lanes(y)) if along_channels else 1
     cdef Py_ssize_t tasks = (images + chunk - 1) // chunk * g.groups * row_blocks * splits
@@ -334,14 +334,14 @@ cdef void run(real* y, const real* x, const real* weight, const real* bias, cons
         pack(scratch, weight, sources, g, panels, along_channels, i)
     for i in prange(tasks, num_threads=threads, schedule="dynamic"):
         task(y, x, scratch, bias, offsets, places, g, panels, phases, along_channels, images, chunk, row_blocks, splits, pass_rows,
-             rectified, buffers + threadid() * per_thread, i)
+             top, buffers + threadid() * per_thread, i)
 
 
 def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarray offsets, cnp.ndarray places, cnp.ndarray sources,
               cnp.ndarray geometry, cnp.ndarray panels, cnp.ndarray phases, cnp.ndarray scratch, Py_ssize_t per_thread, bint along_channels,
               Py_ssize_t chunk, Py_ssize_t row_blocks,
-              Py_ssize_t splits, Py_ssize_t pass_rows, bint rectified, int threads):
-    """y from x and weight by the tables of a plan, or relu of it; `scratch` holds the packed weights and `per_thread` numbers a thread."""
+              Py_ssize_t splits, Py_ssize_t pass_rows, double top, int threads):
+    """y from x and weight by the tables of a plan, or the part of it in 0..top; `scratch` holds the packed weights and `per_thread` numbers a thread."""
     cdef void* b = cnp.PyArray_DATA(bias) if bias is not None else NULL
     cdef bint single = cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT
     cdef void* yp = cnp.PyArray_DATA(y)
@@ -358,10 +358,10 @@ def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarra
     with nogil:
         if single:
             run(<float*> yp, <float*> xp, <float*> wp, <float*> b, op, lp, qp, g, tp, fp, <float*> sp, per_thread, along_channels, images,
-                chunk, row_blocks, splits, pass_rows, rectified, threads)
+                chunk, row_blocks, splits, pass_rows, top, threads)
         else:
             run(<double*> yp, <double*> xp, <double*> wp, <double*> b, op, lp, qp, g, tp, fp, <double*> sp, per_thread, along_channels, images,
-                chunk, row_blocks, splits, pass_rows, rectified, threads)
+                chunk, row_blocks, splits, pass_rows, top, threads)
 
 
 # --- gradient to the input: tap by tap ----------------------------------------------------------------------

@@ -472,7 +472,7 @@ cdef void strip_block(vec* y, const vec* source, const vec* weight, const vec* z
                       i * phase.source_step)
 
 
-cdef void rectify_block(vec* y, const Planes* g, const Axis* phases, Py_ssize_t block, Py_ssize_t blocks) noexcept nogil:
+cdef void rectify_block(vec* y, const Planes* g, const Axis* phases, double top, Py_ssize_t block, Py_ssize_t blocks) noexcept nogil:
     """One block of rows of one plane of the result."""
     cdef Py_ssize_t f, i, end
     cdef const Axis* phase
@@ -481,15 +481,15 @@ cdef void rectify_block(vec* y, const Planes* g, const Axis* phases, Py_ssize_t 
         i = phase.outputs * block // blocks
         end = phase.outputs * (block + 1) // blocks
         if phase.step == 1:
-            rectify_registers(<vec*> at(y, (phase.first + i) * g.out_width), (end - i) * g.out_width)
+            rectify_registers(<vec*> at(y, (phase.first + i) * g.out_width), (end - i) * g.out_width, top)
             continue
         while i < end:
-            rectify_registers(<vec*> at(y, (phase.first + i * phase.step) * g.out_width), g.out_width)
+            rectify_registers(<vec*> at(y, (phase.first + i * phase.step) * g.out_width), g.out_width, top)
             i += 1
 
 
 cdef void correlate_vectors(vec* y, const vec* x, const vec* weight, const vec* bias, const Planes* g, const Axis* rows, const Axis* columns,
-                            const Tap* taps, const vec* zeros, vec* temporary, Py_ssize_t blocks, bint rectified, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+                            const Tap* taps, const vec* zeros, vec* temporary, Py_ssize_t blocks, double top, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Py_ssize_t unit = first, plane, p, done, end
     cdef vec start = splat(0, zeros[0])
     while unit < last:
@@ -510,35 +510,35 @@ cdef void correlate_vectors(vec* y, const vec* x, const vec* weight, const vec* 
             strip_block(<vec*> at(y, plane * g.out_height * g.out_width), at(x, plane // g.fan_out * g.fan_in * g.height * g.width),
                         at(weight, p * g.fan_in * g.taps), zeros, temporary, start, g, rows, columns, taps, unit % blocks, blocks)
             unit += 1
-        if rectified:
+        if top:
             for p in range(done, unit):
-                rectify_block(<vec*> at(y, p // blocks * g.out_height * g.out_width), g, rows, p % blocks, blocks)
+                rectify_block(<vec*> at(y, p // blocks * g.out_height * g.out_width), g, rows, top, p % blocks, blocks)
 
 
 cdef void correlate_range(real* y, const real* x, const real* weight, const real* bias, const Planes* g, const Axis* rows, const Axis* columns,
-                          const Tap* taps, const real* zeros, real* temporary, Py_ssize_t blocks, bint rectified, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+                          const Tap* taps, const real* zeros, real* temporary, Py_ssize_t blocks, double top, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Blocks first..last-1 of all planes' blocks."""
     if real is float:
         correlate_vectors(<v32*> y, <const v32*> x, <const v32*> weight, <const v32*> bias, g, rows, columns, taps, <const v32*> zeros,
-                          <v32*> temporary, blocks, rectified, first, last)
+                          <v32*> temporary, blocks, top, first, last)
     else:
         correlate_vectors(<v64*> y, <const v64*> x, <const v64*> weight, <const v64*> bias, g, rows, columns, taps, <const v64*> zeros,
-                          <v64*> temporary, blocks, rectified, first, last)
+                          <v64*> temporary, blocks, top, first, last)
 
 
 cdef void run(real* y, const real* x, const real* weight, const real* bias, const Planes* g, const Axis* rows, const Axis* columns, const Tap* taps,
-              real* scratch, Py_ssize_t planes, Py_ssize_t blocks, Py_ssize_t tasks, bint rectified, int threads) noexcept nogil:
+              real* scratch, Py_ssize_t planes, Py_ssize_t blocks, Py_ssize_t tasks, double top, int threads) noexcept nogil:
     cdef Py_ssize_t i, units = planes * blocks, zeros = (g.width + 15) // 16 * 16
     for i in range(zeros):
         scratch[i] = 0
     for i in prange(tasks, num_threads=threads, schedule="dynamic"):
-        correlate_range(y, x, weight, bias, g, rows, columns, taps, scratch, scratch + zeros + threadid() * g.column_phases * g.temporary, blocks, rectified,
+        correlate_range(y, x, weight, bias, g, rows, columns, taps, scratch, scratch + zeros + threadid() * g.column_phases * g.temporary, blocks, top,
                         units * i // tasks, units * (i + 1) // tasks)
 
 
 def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarray fields, cnp.ndarray rows, cnp.ndarray columns, cnp.ndarray taps,
-              cnp.ndarray scratch, Py_ssize_t blocks, Py_ssize_t tasks, bint rectified, int threads):
-    """y, or relu of it, written. `scratch`: a row of zeros, then each thread's column phases. A plane is cut into blocks of rows, and all into tasks."""
+              cnp.ndarray scratch, Py_ssize_t blocks, Py_ssize_t tasks, double top, int threads):
+    """y, or the part of it in 0..top, written. `scratch`: a row of zeros, then each thread's column phases. A plane is cut into blocks of rows, and all into tasks."""
     cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT
     cdef void* b = NULL if bias is None else cnp.PyArray_DATA(bias)
     cdef void* yp = cnp.PyArray_DATA(y)
@@ -552,9 +552,9 @@ def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarra
     cdef Py_ssize_t planes = cnp.PyArray_DIM(y, 0) * cnp.PyArray_DIM(y, 1)
     with nogil:
         if single:
-            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, g, rp, cp, tp, <float*> sp, planes, blocks, tasks, rectified, threads)
+            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, g, rp, cp, tp, <float*> sp, planes, blocks, tasks, top, threads)
         else:
-            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, g, rp, cp, tp, <double*> sp, planes, blocks, tasks, rectified, threads)
+            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, g, rp, cp, tp, <double*> sp, planes, blocks, tasks, top, threads)
 
 
 # --- gradient to the weight ---------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ cdef void dot(real* acc, Py_ssize_t si, Py_ssize_t sj, const real* a, const int*
 
 
 cdef void forward_task(real* y, const real* x, const real* weight, const real* bias, Py_ssize_t N, Py_ssize_t C, Py_ssize_t K,
-                       bint rectified, Py_ssize_t index) noexcept nogil:
+                       double top, Py_ssize_t index) noexcept nogil:
     cdef real acc[ROWS * COLUMNS * 16]
     cdef int rows[ROWS]
     cdef Py_ssize_t V = virtual_lanes(y), blocks = (K + COLUMNS - 1) // COLUMNS
@@ -53,11 +53,13 @@ cdef void forward_task(real* y, const real* x, const real* weight, const real* b
             total = lane_sum(acc + (i * COLUMNS + j) * V)
             if bias != NULL:
                 total += bias[k0 + j]
-            y[(n0 + i) * K + k0 + j] = 0 if rectified and total < 0 else total
+            if top:
+                total = 0 if total < 0 else <real> top if total > top else total
+            y[(n0 + i) * K + k0 + j] = total
 
 
-def forward(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, bint rectified, int threads):
-    """y (N, K) = x (N, C) weight (K, C)^T + bias (K,), or relu of it."""
+def forward(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, double top, int threads):
+    """y (N, K) = x (N, C) weight (K, C)^T + bias (K,), or the part of it in 0..top."""
     cdef bint single = cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT
     cdef void* yp = cnp.PyArray_DATA(y)
     cdef void* xp = cnp.PyArray_DATA(x)
@@ -67,10 +69,10 @@ def forward(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, bint rectifi
     cdef Py_ssize_t tasks = (N + ROWS - 1) // ROWS * ((K + COLUMNS - 1) // COLUMNS)
     if single:
         for i in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
-            forward_task(<float*> yp, <float*> xp, <float*> wp, <float*> bp, N, C, K, rectified, i)
+            forward_task(<float*> yp, <float*> xp, <float*> wp, <float*> bp, N, C, K, top, i)
     else:
         for i in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
-            forward_task(<double*> yp, <double*> xp, <double*> wp, <double*> bp, N, C, K, rectified, i)
+            forward_task(<double*> yp, <double*> xp, <double*> wp, <double*> bp, N, C, K, top, i)
 
 
 # out[m, c] = sum over t of left[t, m] * right[t, c], out (M, C), left rows `left_step` apart, right rows C apart.

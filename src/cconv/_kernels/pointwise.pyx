@@ -43,7 +43,7 @@ cdef void product(real* y, Py_ssize_t y_row, const real* bias, const real* a, Py
 
 
 cdef void task(real* y, const real* x, const real* weight, const real* bias, const Geometry* g, Py_ssize_t blocks, Py_ssize_t splits,
-               Py_ssize_t gathered, bint rectified, real* near, Py_ssize_t index) noexcept nogil:
+               Py_ssize_t gathered, double top, real* near, Py_ssize_t index) noexcept nogil:
     """One image, one group, one block of positions, one range of outputs.
 
     With `gathered` panels of positions at a time copied near, rows of y are written on from panel to panel: on large planes, where rows are
@@ -80,22 +80,22 @@ cdef void task(real* y, const real* x, const real* weight, const real* bias, con
                     p = g.plane - J * L
                 product(y + m * g.plane + p, g.plane, bias + m if bias != NULL else NULL, weight + m * g.a_row, g.a_row, g.a_step,
                         source + p - start, step, g.terms, ZERO if bias == NULL else BIAS, rows, J)
-                if rectified:
+                if top:
                     for r in range(rows):
-                        rectify(y + (m + r) * g.plane + p, J * L)
+                        rectify(y + (m + r) * g.plane + p, J * L, top)
         first = stop
 
 
 cdef void run(real* y, const real* x, const real* weight, const real* bias, const Geometry* g, Py_ssize_t images, Py_ssize_t blocks, Py_ssize_t splits,
-              Py_ssize_t gathered, bint rectified, real* scratch, int threads) noexcept nogil:
+              Py_ssize_t gathered, double top, real* scratch, int threads) noexcept nogil:
     cdef Py_ssize_t i, room = g.terms * gathered * 2 * lanes(y)
     for i in prange(images * g.groups * blocks * splits, num_threads=threads, schedule="dynamic"):
-        task(y, x, weight, bias, g, blocks, splits, gathered, rectified, scratch + threadid() * room, i)
+        task(y, x, weight, bias, g, blocks, splits, gathered, top, scratch + threadid() * room, i)
 
 
 def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarray geometry, cnp.ndarray scratch, Py_ssize_t blocks, Py_ssize_t splits,
-              Py_ssize_t gathered, bint rectified, int threads):
-    """y from x and weight, or relu of it; a plane has at least two registers of positions."""
+              Py_ssize_t gathered, double top, int threads):
+    """y from x and weight, or the part of it in 0..top; a plane has at least two registers of positions."""
     cdef void* b = cnp.PyArray_DATA(bias) if bias is not None else NULL
     cdef bint single = cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT
     cdef void* yp = cnp.PyArray_DATA(y)
@@ -106,9 +106,9 @@ def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarra
     cdef Py_ssize_t images = cnp.PyArray_DIM(x, 0)
     with nogil:
         if single:
-            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, g, images, blocks, splits, gathered, rectified, <float*> sp, threads)
+            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, g, images, blocks, splits, gathered, top, <float*> sp, threads)
         else:
-            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, g, images, blocks, splits, gathered, rectified, <double*> sp, threads)
+            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, g, images, blocks, splits, gathered, top, <double*> sp, threads)
 
 
 # --- gradient to the weight ---------------------------------------------------------------------------------

@@ -228,7 +228,7 @@ cdef void pack(real* u, const real* weight, const Geometry* g, Py_ssize_t group,
 
 
 cdef bint put_strip(real* y, const real* m, const real* bias, const Geometry* g, Strip s, Py_ssize_t step, Py_ssize_t count, real* lines,
-                    bint rectified) noexcept nogil:
+                    double top) noexcept nogil:
     """Outputs of one strip and one register, from products m[p][tile] to rows of y; whether one is not finite."""
     cdef Py_ssize_t plane = g.out_rows * g.out_columns, i, rows = min(<Py_ssize_t> 4, g.out_rows - 4 * s.row)
     cdef Py_ssize_t columns = min(4 * s.tiles, g.out_columns - 4 * s.first)
@@ -237,8 +237,8 @@ cdef bint put_strip(real* y, const real* m, const real* bias, const Geometry* g,
         bad = output_tiles(<v32*> lines, <v32*> m, g.room * step, step, s.tiles, splat(0, (<v32*> m)[0]) if bias == NULL else head(<v32*> bias, <int> count))
     else:
         bad = output_tiles(<v64*> lines, <v64*> m, g.room * step, step, s.tiles, splat(0, (<v64*> m)[0]) if bias == NULL else head(<v64*> bias, <int> count))
-    if rectified:
-        rectify(lines, 16 * s.tiles * lanes(y))
+    if top:
+        rectify(lines, 16 * s.tiles * lanes(y), top)
     y += 4 * s.row * g.out_columns + 4 * s.first
     for i in range(rows):
         transpose(lines + 4 * i * s.tiles * lanes(y), lanes(y), columns, count, y + i * g.out_columns, plane)
@@ -246,7 +246,7 @@ cdef bint put_strip(real* y, const real* m, const real* bias, const Geometry* g,
 
 
 cdef void task(real* y, const real* x, const real* weight, const real* bias, const real* packed, const Geometry* g, Py_ssize_t strips,
-               unsigned char* bad, real* scratch, Py_ssize_t splits, bint rectified, Py_ssize_t index) noexcept nogil:
+               unsigned char* bad, real* scratch, Py_ssize_t splits, double top, Py_ssize_t index) noexcept nogil:
     """One block of strips, one group, one range of outputs. `packed` is NULL where filters are transformed here, slab by slab."""
     cdef int xo[SLAB]
     cdef int wo[SLAB]
@@ -297,13 +297,13 @@ cdef void task(real* y, const real* x, const real* weight, const real* bias, con
             for r in range(J):
                 k = m0 + r * L
                 if put_strip(y + ((strip.image * g.groups + group) * K + k) * g.out_rows * g.out_columns, m + i * wide + r * L,
-                             NULL if bias == NULL else bias + group * K + k, g, strip, wide, min(L, K - k), lines, rectified):
+                             NULL if bias == NULL else bias + group * K + k, g, strip, wide, min(L, K - k), lines, top):
                     bad[strip.image] = 1
             i += strip.tiles
 
 
 cdef void run(real* y, const real* x, const real* weight, const real* bias, const Geometry* g, unsigned char* bad, real* scratch, Py_ssize_t per_thread,
-              Py_ssize_t images, bint pack_first, Py_ssize_t splits, bint rectified, int threads) noexcept nogil:
+              Py_ssize_t images, bint pack_first, Py_ssize_t splits, double top, int threads) noexcept nogil:
     cdef Py_ssize_t L = lanes(y), Kp = padded(y, g.outputs), panels = (Kp + 2 * L - 1) // (2 * L), slabs = (g.channels + g.slab - 1) // g.slab
     cdef Py_ssize_t strips = images * g.tiles_h * g.pieces, i, panel, slab, group, m0
     cdef real* packed = NULL
@@ -317,12 +317,12 @@ cdef void run(real* y, const real* x, const real* weight, const real* bias, cons
             m0 = panel * 2 * L
             pack(packed + POINTS * (group * g.channels * Kp + g.channels * m0 + slab * g.slab * min(2 * L, Kp - m0)), weight, g, group, panel, slab)
     for i in prange(g.blocks * g.groups * splits, num_threads=threads, schedule="dynamic"):
-        task(y, x, weight, bias, packed, g, strips, bad, scratch + threadid() * per_thread, splits, rectified, i)
+        task(y, x, weight, bias, packed, g, strips, bad, scratch + threadid() * per_thread, splits, top, i)
 
 
 def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarray geometry, cnp.ndarray bad, cnp.ndarray scratch, Py_ssize_t per_thread,
-              bint pack_first, Py_ssize_t splits, bint rectified, int threads):
-    """y from x and weight, or relu of it; bad[n] becomes 1 where image n has a result that is not finite."""
+              bint pack_first, Py_ssize_t splits, double top, int threads):
+    """y from x and weight, or the part of it in 0..top; bad[n] becomes 1 where image n has a result that is not finite."""
     cdef void* b = cnp.PyArray_DATA(bias) if bias is not None else NULL
     cdef bint single = cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT
     cdef void* yp = cnp.PyArray_DATA(y)
@@ -334,9 +334,9 @@ def correlate(cnp.ndarray y, cnp.ndarray x, cnp.ndarray weight, bias, cnp.ndarra
     cdef Py_ssize_t images = cnp.PyArray_DIM(x, 0)
     with nogil:
         if single:
-            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, g, fp, <float*> sp, per_thread, images, pack_first, splits, rectified, threads)
+            run(<float*> yp, <float*> xp, <float*> wp, <float*> b, g, fp, <float*> sp, per_thread, images, pack_first, splits, top, threads)
         else:
-            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, g, fp, <double*> sp, per_thread, images, pack_first, splits, rectified, threads)
+            run(<double*> yp, <double*> xp, <double*> wp, <double*> b, g, fp, <double*> sp, per_thread, images, pack_first, splits, top, threads)
 
 
 # --- gradient to the weight ---------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class TowardsOutput(NamedTuple):
     shape: plans.Shape
     y_shape: tuple[int, ...]
     winograd: bool
-    rectified: bool  # y is relu of the sums
+    top: float  # y is the part of the sums in 0..top; 0: all of them
     direct: _Run
 
 
@@ -46,10 +46,10 @@ class TowardsWeight(NamedTuple):
     direct: _Run
 
 
-def towards_output(algorithm, shape: plans.Shape, x, rectified: bool = False) -> TowardsOutput:
+def towards_output(algorithm, shape: plans.Shape, x, top: float = 0.0) -> TowardsOutput:
     winograd = plans.by_winograd(algorithm, shape, "forward", len(x))
     y_shape = len(x), shape.filters, *shape.output
-    return TowardsOutput(shape, y_shape, winograd, rectified, _forward(shape, x, rectified))
+    return TowardsOutput(shape, y_shape, winograd, top, _forward(shape, x, top))
 
 
 def towards_input(algorithm, shape: plans.Shape, x) -> TowardsInput:
@@ -62,8 +62,8 @@ def towards_weight(algorithm, shape: plans.Shape, x) -> TowardsWeight:
 
 def write_y(call: TowardsOutput, y, x, weight, bias) -> None:
     if call.winograd:
-        for n in _winograd.correlate(call.shape, machine_of(x.dtype), False, x, weight, bias, y, call.rectified):
-            _forward(call.shape, x[n : n + 1], call.rectified)(y[n : n + 1], x[n : n + 1], weight, bias)
+        for n in _winograd.correlate(call.shape, machine_of(x.dtype), False, x, weight, bias, y, call.top):
+            _forward(call.shape, x[n : n + 1], call.top)(y[n : n + 1], x[n : n + 1], weight, bias)
     elif y.size:
         call.direct(y, x, weight, bias)
 
@@ -110,14 +110,14 @@ def machine_of(dtype: np.dtype) -> plans.Machine:
     return _machines[key]
 
 
-def _forward(shape: plans.Shape, x, rectified: bool) -> _Run:
+def _forward(shape: plans.Shape, x, top: float) -> _Run:
     """To run on (y, x, weight, bias)."""
     machine = machine_of(x.dtype)
     if plans.by_depth(shape).forward:
-        return _depthwise.correlate(_depthwise.forward(shape), shape.multiply_adds, len(x), rectified)
+        return _depthwise.correlate(_depthwise.forward(shape), shape.multiply_adds, len(x), top)
     if plans.by_product(shape, machine, "forward"):
-        return _pointwise.correlate(shape, machine, False, len(x), rectified)
-    return _correlate(plans.forward(shape, machine), shape, x, rectified)
+        return _pointwise.correlate(shape, machine, False, len(x), top)
+    return _correlate(plans.forward(shape, machine), shape, x, top)
 
 
 def _input_gradient(shape: plans.Shape, x, exact: bool = False) -> tuple[_Run, bool]:
@@ -157,12 +157,12 @@ def _then_bias(run: _Run) -> _Run:
     return run_and_add
 
 
-def _correlate(plan: plans.Correlation, shape: plans.Shape, x, rectified: bool = False) -> Kernel:
+def _correlate(plan: plans.Correlation, shape: plans.Shape, x, top: float = 0.0) -> Kernel:
     threads = threads_for(len(x) * shape.multiply_adds)
     chunk, row_blocks, splits = plans.tasks(plan, len(x), threads, x.itemsize)
     per_thread = -(-(chunk * plan.geometry.buffer + plan.sums) // 16) * 16
     tables = plan.offsets, plan.places, plan.sources, plan.fields, plan.panels, plan.phases
-    options = per_thread, plan.along_channels, chunk, row_blocks, splits, plan.pass_rows, rectified, threads
+    options = per_thread, plan.along_channels, chunk, row_blocks, splits, plan.pass_rows, top, threads
     return Kernel(_dispatch.conv2d.correlate, tables, plan.packed + threads * per_thread, options)
 
 

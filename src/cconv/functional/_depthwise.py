@@ -157,13 +157,13 @@ def cut(planes: int, rows: int, threads: int) -> tuple[int, int]:
     return blocks, min(planes * blocks, wanted)
 
 
-def correlate(plan: Depthwise, multiply_adds: int, images: int, rectified: bool = False) -> Kernel:
+def correlate(plan: Depthwise, multiply_adds: int, images: int, top: float = 0.0) -> Kernel:
     """To run on (y, x, weight, bias), by the plan of the forward pass or of the gradient to the input."""
     threads = threads_for(images * multiply_adds)
     blocks, tasks = cut(images * plan.sizes.planes, plan.sizes.out_height, threads)
     tables = plan.fields, plan.rows, plan.columns, plan.taps
     room = -(-plan.sizes.width // 16) * 16 + threads * plan.temporary
-    return Kernel(_dispatch.depthwise.correlate, tables, room, (blocks, tasks, rectified, threads))
+    return Kernel(_dispatch.depthwise.correlate, tables, room, (blocks, tasks, top, threads))
 
 
 def weight_gradient(shape: Shape, images: int, itemsize: int) -> Kernel:

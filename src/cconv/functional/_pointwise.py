@@ -111,12 +111,12 @@ def weight_gradient(shape: Shape, machine: Machine, images: int, threads: int) -
     return WeightGradient(np.array(g, np.intp), sums, -(-per_thread // 16) * 16, parts, splits, halves)
 
 
-def correlate(shape: Shape, machine: Machine, input_gradient: bool, images: int, rectified: bool = False) -> Kernel:
+def correlate(shape: Shape, machine: Machine, input_gradient: bool, images: int, top: float = 0.0) -> Kernel:
     """To run on (y, x, weight, bias); for the gradient to the input on (grad_x, grad_y, weight, bias)."""
     threads = threads_for(images * shape.multiply_adds)
     plan = correlation(shape, machine, input_gradient, images, threads)
     room = threads * int(plan.fields[1]) * plan.gathered * 2 * machine.lanes
-    options = plan.blocks, plan.splits, plan.gathered, rectified, threads
+    options = plan.blocks, plan.splits, plan.gathered, top, threads
     return Kernel(_dispatch.pointwise.correlate, (plan.fields,), room, options)
 
 

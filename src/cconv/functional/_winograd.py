@@ -144,16 +144,14 @@ def weight_gradient(shape: Shape, machine: Machine, itemsize: int, images: int) 
     return WeightGradient(np.array(g, np.intp), 0, shared, _padded(lines + TAIL, 16))
 
 
-def correlate(
-    shape: Shape, machine: Machine, input_gradient: bool, x, weight, bias, y, rectified: bool = False
-) -> np.ndarray:
+def correlate(shape: Shape, machine: Machine, input_gradient: bool, x, weight, bias, y, top: float = 0.0) -> np.ndarray:
     """Write y; returns which images have a result that is not finite: to be computed by the direct kernels."""
     threads = threads_for(len(x) * shape.multiply_adds // 2)
     plan = correlation(shape, machine, input_gradient, x.itemsize, len(x), threads)
     bad = np.zeros(len(x), np.uint8)
     work = scratch(plan.packed + threads * plan.per_thread, x.dtype)
     _dispatch.winograd.correlate(
-        y, x, weight, bias, plan.fields, bad, work, plan.per_thread, plan.pack_first, plan.splits, rectified, threads
+        y, x, weight, bias, plan.fields, bad, work, plan.per_thread, plan.pack_first, plan.splits, top, threads
     )
     return np.flatnonzero(bad)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from .. import _arguments, _dispatch
 from .._kernels.memory import empty
 from .._scratch import scratch
@@ -37,12 +39,12 @@ def linear(x, weight, bias=None):
         call = keep(key, ((len(x), len(weight)), threads_for(len(x) * weight.size)))
     shape, threads = call
     y = empty(shape, x.dtype)
-    _dispatch.linear.forward(y, x, weight, bias, False, threads)
+    _dispatch.linear.forward(y, x, weight, bias, 0.0, threads)
     return y
 
 
-def linear_relu(x, weight, bias=None):
-    """``relu(linear(...))`` to the same bits, rectified where the kernel stores its sums: for fused layers."""
+def linear_relu(x, weight, bias=None, top=math.inf):
+    """``relu(linear(...))`` to the same bits, in one pass: for fused layers. With `top` 6 it is relu6."""
     key = signature("linear", x, weight, bias)
     call = recall(key)
     if call is None:
@@ -50,7 +52,7 @@ def linear_relu(x, weight, bias=None):
         call = keep(key, ((len(x), len(weight)), threads_for(len(x) * weight.size)))
     shape, threads = call
     y = empty(shape, x.dtype)
-    _dispatch.linear.forward(y, x, weight, bias, True, threads)
+    _dispatch.linear.forward(y, x, weight, bias, top, threads)
     return y
 
 

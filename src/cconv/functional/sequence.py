@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from .. import _arguments
 from ._calls import keep, recall, signature
 from .conv import conv2d, conv2d_backward, conv2d_relu
@@ -55,11 +57,11 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return conv2d(x[:, :, None], weight[:, :, None], bias, *options)[:, :, 0]
 
 
-def conv1d_relu(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """``relu(conv1d(...))`` to the same bits and in one pass: for fused layers."""
+def conv1d_relu(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, top=math.inf):
+    """``relu(conv1d(...))`` to the same bits, in one pass: for fused layers. With `top` 6 it is relu6."""
     a = _arguments.conv1d("conv1d", x, weight, bias, stride, padding, dilation, groups)
     options = (1, a.stride), ((0, 0), a.padding), (1, a.dilation), a.groups
-    return conv2d_relu(a.x[:, :, None], a.weight[:, :, None], a.bias, *options)[:, :, 0]
+    return conv2d_relu(a.x[:, :, None], a.weight[:, :, None], a.bias, *options, top=top)[:, :, 0]
 
 
 def conv1d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1, needs=(True, True, True)):

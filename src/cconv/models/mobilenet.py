@@ -48,7 +48,13 @@ class InvertedResidual(nn.Layer):
         self.adds = stride == 1 and in_channels == channels
 
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        return (nn.Residual(self.conv) if self.adds else self.conv).forward(x, train)
+        return self._network().forward(x, train)
+
+    def fused(self, fuse: Callable[[nn.Layer], nn.Layer]) -> nn.Layer:
+        return fuse(self._network())
+
+    def _network(self) -> nn.Layer:
+        return nn.Residual(self.conv) if self.adds else self.conv
 
 
 class MobileNet(nn.Layer):
@@ -91,8 +97,13 @@ class MobileNet(nn.Layer):
         self.classifier = nn.Sequential(nn.Dropout(0.2, rng=options["rng"]), nn.Linear(last, num_classes, **options))
 
     def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
-        mean = nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        return nn.Sequential(self.features, *mean, self.classifier).forward(x, train)
+        return self._network().forward(x, train)
+
+    def fused(self, fuse: Callable[[nn.Layer], nn.Layer]) -> nn.Layer:
+        return fuse(self._network())
+
+    def _network(self) -> nn.Layer:
+        return nn.Sequential(self.features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.classifier)
 
 
 def mobilenet(

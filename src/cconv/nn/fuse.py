@@ -7,7 +7,9 @@ the one that knows the order of its layers, and so the one where layers melt tog
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,14 +21,10 @@ from .activation import Identity, ReLU
 from .containers import Residual, Sequential
 from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .dropout import Dropout, Dropout2d
-from .layer import Layer, Parameter
+from .hard import ReLU6
+from .layer import Layer, Parameter, fresh
 from .linear import Linear
 from .norm import BatchNorm1d, BatchNorm2d
-
-# Which batch normalisation takes what these give.
-FOLDED: dict[type[Layer], type[Layer]] = {
-    Conv2d: BatchNorm2d, ConvTranspose2d: BatchNorm2d, Conv1d: BatchNorm1d, Linear: BatchNorm1d,
-}  # fmt: skip
 
 # What a class may have that adds a constructor and nothing else; `copy` leaves the last.
 CONSTRUCTED = {"__init__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__", "__slotnames__"}
@@ -89,25 +87,44 @@ class Chain(Sequential):
     __getitem__ = __setitem__ = __iter__ = __len__ = append = _refuse  # type: ignore[assignment]
 
 
-class Conv2dReLU(Conv2d):
-    """``relu(conv2d(x))`` in one pass, for prediction."""
+class FlatLinear(Linear):
+    """A Linear with a BatchNorm1d folded into it: for vectors alone, as of more dimensions the two see others."""
 
-    _calls = conv2d_relu, _no_gradient
-
-
-class Conv1dReLU(Conv1d):
-    """``relu(conv1d(x))`` in one pass, for prediction."""
-
-    _calls = conv1d_relu, _no_gradient
-
-
-class LinearReLU(Linear):
-    """``relu(linear(x))`` in one pass, for prediction."""
-
-    _calls = linear_relu, _no_gradient
+    @fresh
+    def forward(self, x: np.ndarray, train: bool = True) -> tuple[np.ndarray, Callable[..., np.ndarray | None]]:
+        if np.ndim(x) != 2:
+            raise ValueError(
+                f"Linear: x has shape {np.shape(x)}, but a BatchNorm1d is folded into it, and they take (N, features)"
+            )
+        return super().forward(x, train)
 
 
-RECTIFIED: dict[type[Layer], type[Layer]] = {Conv2d: Conv2dReLU, Conv1d: Conv1dReLU, Linear: LinearReLU}
+# Which batch normalisation takes what these give.
+FOLDED: dict[type[Layer], type[Layer]] = {
+    Conv2d: BatchNorm2d, ConvTranspose2d: BatchNorm2d, Conv1d: BatchNorm1d, Linear: BatchNorm1d,
+    FlatLinear: BatchNorm1d,
+}  # fmt: skip
+
+
+def _rectified(kind: type[Layer], function: Callable[..., Any], top: float) -> type[Layer]:
+    """The class of a layer that rectifies its outputs where the kernel stores them: for prediction."""
+    if top != math.inf:
+        function = partial(function, top=top)
+    name = f"{kind.__name__}ReLU{'' if top == math.inf else f'{top:g}'}"
+    doc = f"""{kind.__name__} and ReLU in one pass, for prediction."""
+    return type(name, (kind,), {"_calls": (function, _no_gradient), "__doc__": doc, "__module__": __name__})
+
+
+# What a layer becomes with a rectifier after it.
+RECTIFIED: dict[type[Layer], dict[type[Layer], type[Layer]]] = {
+    activation: {
+        kind: _rectified(kind, function, top)
+        for kind, function in (
+            (Conv2d, conv2d_relu), (Conv1d, conv1d_relu), (Linear, linear_relu), (FlatLinear, linear_relu),
+        )
+    }
+    for activation, top in ((ReLU, math.inf), (ReLU6, 6.0))
+}  # fmt: skip
 
 
 def fuse(model: Layer) -> Fused:
@@ -178,12 +195,13 @@ def chain(layers: Iterable[Layer], fuse: Callable[[Layer], Layer]) -> Layer:
 
 def _joined(first: Layer, second: Layer) -> Layer | None:
     """One layer that does what the two do, if there is one."""
-    if is_plain(second, (ReLU,)):
-        kind = is_plain(first, RECTIFIED)
+    activation = is_plain(second, RECTIFIED)
+    if activation is not None:
+        kinds = RECTIFIED[activation]
+        kind = is_plain(first, kinds)
         if kind is not None:
-            return _changed(first, __class__=RECTIFIED[kind])
-        if is_plain(first, (Residual,)):
-            return _changed(first, relu=True)
+            return _changed(first, __class__=kinds[kind])
+        return _changed(first, relu=True) if activation is ReLU and is_plain(first, (Residual,)) else None
     before, after = is_plain(first, FOLDED), is_plain(second, FOLDED)
     if before is not None and is_plain(second, (FOLDED[before],)):
         return _folded_back(first, second)
@@ -270,4 +288,5 @@ def _with(layer: Any, weight: np.ndarray, bias: np.ndarray, size: np.ndarray) ->
         return None
     if np.abs(bias).max() > MOST_LOST * size.max():
         return None
-    return _changed(layer, weight=Parameter(weight), bias=Parameter(bias))
+    kind = FlatLinear if isinstance(layer, Linear) else type(layer)
+    return _changed(layer, __class__=kind, weight=Parameter(weight), bias=Parameter(bias))

@@ -443,7 +443,8 @@ class Layer:
 
         As it stands, each child layer in the attributes is replaced by ``fuse(child)``, and the layer itself stays:
         right for any `forward` that calls its children. Where `forward` calls them one after another, saying so lets
-        more be fused.
+        more be fused. Where it takes a child Sequential apart, by number or in a loop, it must be said, as a fused
+        Sequential can only be called.
 
         Parameters
         ----------
