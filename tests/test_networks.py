@@ -223,6 +223,24 @@ def test_blocks_have_pytorchs_numbers(name):
 
 
 @pytest.mark.torch
+def test_vgg_has_pytorchs_numbers():
+    torch = pytest.importorskip("torch")
+    T, layers, before = torch.nn, [], 3
+    for block in ((32, 32), (64, 64), (128, 128)):
+        for width in block:
+            layers += [T.Conv2d(before, width, 3, padding=1, bias=False), T.BatchNorm2d(width), T.ReLU(inplace=True)]
+            before = width
+        layers.append(T.MaxPool2d(2))
+    torch.manual_seed(0)
+    twin = T.Sequential(*layers, T.AdaptiveAvgPool2d(1), T.Flatten(), T.Linear(128, 10))
+    twin(torch.tensor(images(4, 3, 16, 16)))  # statistics
+    twin.eval()
+    model, x = models.vgg(rng=0), images(3, 3, 19, 16, seed=1)
+    model.load_state_dict({name: value.numpy() for name, value in twin.state_dict().items()})
+    assert distance(model(x), twin(torch.tensor(x)).detach().numpy()) < 2e-5
+
+
+@pytest.mark.torch
 def test_mobilenet_has_pytorchs_numbers():
     """A state dict of the same network in PyTorch, named as torchvision names it."""
     torch = pytest.importorskip("torch")
