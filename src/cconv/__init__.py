@@ -5,7 +5,7 @@
     functional    operations on arrays: conv2d, max_pool2d, relu, ... and their gradients
     nn            layers, losses, initialisers
     optim         optimisers, schedules, clipping, averages of weights
-    data          digits, optdigits, MNIST, Fashion-MNIST; IDX files; batches
+    data          digits, optdigits, MNIST, Fashion-MNIST; IDX files; batches; augmentation
     models        LeNet-5, ResNet-18 and ResNet-20, and networks of the pattern [[conv] * n -> pool] * m -> [linear] * k
     Trainer       the training loop: history, metrics, progress, callbacks, checkpoints to go on from
     gradcheck     a layer's gradients against numerical ones
