@@ -111,6 +111,49 @@ def elementwise(name: str, options: dict, x: np.ndarray, backward: bool) -> Call
     return lambda: torch.autograd.grad(y, inputs, grad, retain_graph=True)
 
 
+def augmentation(name: str, x: np.ndarray) -> Callable[[], object]:
+    """Augmentation of a batch whose images differ each, drawn anew in each call."""
+    images, (n, _, height, width) = torch.from_numpy(x), x.shape
+
+    def crop(images: torch.Tensor) -> torch.Tensor:
+        padded = torch.nn.functional.pad(images, (4, 4, 4, 4))
+        rows = torch.randint(0, 9, (n, 1)) + torch.arange(height)
+        columns = torch.randint(0, 9, (n, 1)) + torch.arange(width)
+        columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
+        return (
+            padded[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None]]
+            .permute(0, 3, 1, 2)
+            .contiguous()
+        )
+
+    def affine(images: torch.Tensor) -> torch.Tensor:
+        angle, scale = (torch.rand(n) - 0.5) * 0.35, torch.empty(n).uniform_(0.9, 1.1)
+        cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+        x, y = torch.empty(2, n).uniform_(-0.2, 0.2)
+        theta = torch.stack([torch.stack([cos, -sin, x], 1), torch.stack([sin, cos, y], 1)], 1)
+        grid = torch.nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
+        return torch.nn.functional.grid_sample(images, grid, align_corners=False)
+
+    place = torch.arange(-16, 17)
+    weights = torch.exp(-0.5 * (place / 4) ** 2)
+    weights /= weights.sum()
+    still = torch.nn.functional.affine_grid(torch.eye(2, 3).expand(n, 2, 3), list(x.shape), align_corners=False)
+
+    def elastic(images: torch.Tensor) -> torch.Tensor:
+        noise = torch.nn.functional.pad(torch.rand(2 * n, 1, height, width) * 2 - 1, (16,) * 4, mode="reflect")
+        noise = torch.nn.functional.conv2d(noise, weights.view(1, 1, 1, -1))
+        noise = torch.nn.functional.conv2d(noise, weights.view(1, 1, -1, 1))
+        moved = still + noise.view(n, 2, height, width).permute(0, 2, 3, 1) * (30 / height)
+        return torch.nn.functional.grid_sample(images, moved, align_corners=False)
+
+    return {
+        "crop": lambda: crop(images),
+        "affine": lambda: affine(images),
+        "crop and affine": lambda: affine(crop(images)),
+        "elastic": lambda: elastic(images),
+    }[name]
+
+
 def serve() -> None:
     """Answer requests until standard input ends."""
     function: Callable[[], object] = lambda: None  # noqa: E731

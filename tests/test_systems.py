@@ -4,6 +4,11 @@ Those that take longer than a few seconds are marked slow: ``pytest -m slow test
 """
 
 import itertools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -238,3 +243,32 @@ def test_lenet5_learns_mnist(seed):
     train, test = load("mnist")
     model = models.lenet5(rng=seed)
     assert fit(model, train, test, 20, 32, seed, lr=0.03, weight_decay=5e-4) >= 0.992
+
+
+# --- the examples ---------------------------------------------------------------------------------------------
+
+
+def example(*command):
+    """What a script of examples/ printed, the accuracy last."""
+    folder = Path(__file__).parents[1] / "examples"
+    done = subprocess.run(
+        [sys.executable, folder / command[0], *command[1:]], capture_output=True, text=True, timeout=3600
+    )
+    assert done.returncode == 0, done.stderr
+    return float(re.findall(r"test accuracy ([\d.]+)%", done.stdout)[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "least"), [("cnn", 99.6), ("lenet5", 99.4)])
+def test_augmentation_takes_mnist_further(model, least):
+    load("mnist")
+    assert example("mnist_accuracy.py", "--model", model) >= least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_one_epoch_takes_mnist_to_99_percent(seed):
+    load("mnist")
+    if not list(Path(os.environ.get("CCONV_DATA", Path.home() / ".cache" / "cconv"), "mnist").glob("*.gz")):
+        pytest.skip("the example reads gzip files")
+    assert example("mnist_fast.py", "--seed", str(seed)) >= 99

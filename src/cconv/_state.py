@@ -163,21 +163,21 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 _STRAY_AFTER = 60.0  # seconds since a file was last written
 
 
-def sweep(folder: str | os.PathLike, of: Callable[[str], object]) -> None:
+def sweep(folder: str | os.PathLike, of: Callable[[str], object], after: float = _STRAY_AFTER) -> None:
     """Remove temporary files that killed processes have left, for targets whose names `of` accepts.
 
-    A process that writes one holds a lock on it, and has touched it lately: those stay.
+    A process that writes one holds a lock on it, and has touched it in the last `after` seconds: those stay.
     """
     with contextlib.suppress(OSError), os.scandir(os.fsdecode(folder)) as entries:
         for entry in entries:
             found = _TEMPORARY.fullmatch(entry.name)
             if found and of(found[1]):
                 with contextlib.suppress(OSError):
-                    _remove_stray(entry.path)
+                    _remove_stray(entry.path, after)
 
 
-def _remove_stray(path: str) -> None:
-    if time.time() - os.stat(path, follow_symlinks=False).st_mtime < _STRAY_AFTER:
+def _remove_stray(path: str, after: float) -> None:
+    if time.time() - os.stat(path, follow_symlinks=False).st_mtime < after:
         return
     with open(path, "rb") as file:
         _lock(file)

@@ -19,7 +19,7 @@ from .._checks import choice, number
 from .._shapes import pair
 from ._geometry import BORDERS, INTERPOLATIONS, erase, fill_value, images, move, resample
 
-Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Augmentation = Callable[[np.ndarray, "np.random.Generator"], np.ndarray]  # quoted: NumPy would import numpy.random
 
 
 class Transform:

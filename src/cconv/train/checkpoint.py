@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 _NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
-_STRAY = re.compile(r"\.checkpoint-\d+\.safetensors\..*\.tmp")
 _METADATA = "cconv.training"
 
 
@@ -75,9 +74,7 @@ class Checkpoint:
     def prepare(self) -> None:
         """Make the folder, and clear it of what a crash while writing left."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for path in self.folder.iterdir():
-            if _STRAY.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+        _state.sweep(self.folder, _NAME.fullmatch, after=0)
         self._batches, self._last = 0, time.monotonic()
 
     def due(self, batches: int) -> bool:

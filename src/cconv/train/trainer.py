@@ -40,8 +40,10 @@ class Trainer:
         ``loss.forward(logits, y)`` gives a number and the closure of its gradient.
     optimizer : Optimizer
     metrics : sequence
-        "accuracy", functions of (logits, y) that return a number for a batch, or pairs (name, function). An epoch's
-        figure is the mean over batches, each counted by its size.
+        Of "accuracy", "top5" (or another number), "precision", "recall" and "f1" (of each class, or with "_macro",
+        "_micro", "_weighted"), "confusion_matrix"; functions of (logits, y) that return a number for a batch, whose mean
+        over batches counts each by its size; objects with ``reset``, ``update(logits, y)`` and ``compute``; and pairs
+        (name, metric), or (i, metric) for output i of several.
     callbacks : sequence
         Objects with any of ``on_fit_begin(trainer)``, ``on_epoch_begin(trainer, epoch)``, ``on_batch_end(trainer,
         batch, loss)``, ``on_epoch_end(trainer, record)`` and ``on_fit_end(trainer)``, where `epoch` and `batch` count
@@ -203,7 +205,9 @@ class Trainer:
             hook(self)
         with (
             Interrupts() as interrupts,
-            contextlib.closing(progress(self.progress, self.epoch, last, source_.examples or 0)) as shown,
+            contextlib.closing(
+                progress(self.progress, self.epoch, last, source_.examples or 0, self._at.images)
+            ) as shown,
         ):
             Fit(self, source_, held_out, saver, hooks, shown, interrupts).run(last)
         self._calls = self._at.call
