@@ -219,11 +219,11 @@ def test_loaders():
         (
             lambda: predict(TwoInputs(), (np.zeros(3), np.zeros(4))),
             ValueError,
-            r"inputs must have one length, got \[3, 4\]",
+            r"predict: x\[0\] \(3,\) and x\[1\] \(4,\) must have the same length",
         ),
         (lambda: predict(network(), images(3), out=np.zeros((2, 5))), ValueError, r"at least \(3, 5\), got \(2, 5\)"),
         (lambda: predict(network(), images(3), out=np.zeros((3, 5), int)), ValueError, "out has dtype int64"),
-        (lambda: predict(network(), images(3), out=[]), ValueError, "out has 0 arrays, the model gives 1"),
+        (lambda: predict(network(), images(3), out=()), ValueError, "out has 0 arrays, the model gives 1"),
         (lambda: predict(lambda x: x.sum(), images(3)), ValueError, r"gives \(\) for 1 examples, expected \(1, ...\)"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .rows import as_arrays, lazily, leaves, same_length
+from .rows import as_arrays, each, lazily, leaves, same_length
 
 
 class Dataset:
@@ -46,8 +46,8 @@ class Dataset:
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, tuple):
             raise TypeError(f"Dataset: give one index, a slice or an array, got {index!r}")
-        x, y = _indexed(self.x, index), _indexed(self.y, index)
-        weight = None if self.sample_weight is None else _indexed(self.sample_weight, index)
+        x, y = each(lambda array: array[index], self.x), each(lambda array: array[index], self.y)
+        weight = None if self.sample_weight is None else each(lambda array: array[index], self.sample_weight)
         if isinstance(index, (int, np.integer)):
             return (x, y) if weight is None else (x, y, weight)
         return self._part(x, y, weight, index)
@@ -80,11 +80,3 @@ def parts_of(where: str, name: str, data: Any) -> tuple[Any, ...]:
     parts = tuple(as_arrays(part) for part in data)
     same_length(where, **dict(zip(("x", "y", "sample_weight"), parts, strict=False)))
     return parts
-
-
-def _indexed(value: Any, index: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_indexed(item, index) for item in value)
-    if isinstance(value, dict):
-        return {key: _indexed(item, index) for key, item in value.items()}
-    return value[index]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,13 +39,18 @@ class Rows:
         return f"Rows(shape={self.shape}, dtype={self.dtype}: np.asarray(...) reads them all)"
 
 
+def each(function: Callable[[Any], Any], value: Any) -> Any:
+    """`function` of each array, in a tuple or dict as it was."""
+    if isinstance(value, tuple):
+        return tuple(each(function, item) for item in value)
+    if isinstance(value, Mapping):
+        return {key: each(function, item) for key, item in value.items()}
+    return function(value)
+
+
 def as_arrays(value: Any) -> Any:
     """`value` with arrays in the place of what is array_like; a memmap stays one."""
-    if isinstance(value, tuple):
-        return tuple(as_arrays(item) for item in value)
-    if isinstance(value, dict):
-        return {key: as_arrays(item) for key, item in value.items()}
-    return value if isinstance(value, Rows) else np.asanyarray(value)
+    return each(lambda item: item if isinstance(item, Rows) else np.asanyarray(item), value)
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
@@ -53,7 +58,7 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
     if isinstance(value, tuple):
         for i, item in enumerate(value):
             yield from leaves(item, f"{name}[{i}]")
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from leaves(item, f"{name}[{key!r}]")
     else:
@@ -75,24 +80,31 @@ def same_length(where: str, **parts: Any) -> int:
     return len(found[0][1])
 
 
+def size_of(value: Any) -> int:
+    """The length of the first array: the number of examples."""
+    return len(next(leaves(value))[1])
+
+
 def take(value: Any, rows: slice | np.ndarray, copy: bool = False) -> Any:
     """Those rows of each array. A slice of an array in memory is a view, unless `copy`; a memmap's rows are read."""
-    if isinstance(value, tuple):
-        return tuple(take(item, rows, copy) for item in value)
-    if isinstance(value, dict):
-        return {key: take(item, rows, copy) for key, item in value.items()}
-    if isinstance(value, np.memmap):
-        return np.array(value[rows]) if isinstance(rows, slice) else np.asarray(value[rows])
-    taken = value[rows]
-    return taken.copy() if copy and isinstance(rows, slice) and not isinstance(value, Rows) else taken
+
+    def taken(array: Any) -> Any:
+        found = array[rows]
+        if isinstance(array, Rows):
+            return found
+        if isinstance(array, np.memmap):
+            return np.array(found) if isinstance(rows, slice) else np.asarray(found)
+        return found.copy() if copy and isinstance(rows, slice) else found
+
+    return each(taken, value)
 
 
 def lazily(value: Any, rows: np.ndarray) -> Any:
     """As `take` with an array of indices, but of a memmap nothing is read yet."""
-    if isinstance(value, tuple):
-        return tuple(lazily(item, rows) for item in value)
-    if isinstance(value, dict):
-        return {key: lazily(item, rows) for key, item in value.items()}
-    if isinstance(value, Rows):
-        return Rows(value._source, value._rows[rows])
-    return Rows(value, rows) if isinstance(value, np.memmap) else value[rows]
+
+    def later(array: Any) -> Any:
+        if isinstance(array, Rows):
+            return Rows(array._source, array._rows[rows])
+        return Rows(array, rows) if isinstance(array, np.memmap) else array[rows]
+
+    return each(later, value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.rows import size_of
 from ..metrics import F1, ConfusionMatrix, Precision, Recall, RunningMetric, TopKAccuracy
 from ..metrics.running import matching
 
@@ -118,13 +119,6 @@ class Chosen:
         self._metric.update(outputs[self._index], y[self._index])  # type: ignore[union-attr]
 
 
-def examples(batch: Any) -> int:
-    """How many examples a batch has: an array, or several in a tuple, list or dict."""
-    while isinstance(batch, (tuple, list, Mapping)):
-        batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
-    return len(batch)
-
-
 class Means:
     """The loss and metrics over many batches.
 
@@ -149,7 +143,7 @@ class Means:
 
     def add(self, loss: float, outputs: Any, y: Any, sample_weight: Any = None) -> None:
         """Count in one batch."""
-        size = examples(y)
+        size = size_of(y)
         # The loss of a batch whose weights are all 0 is no number, and says nothing.
         weight = size if sample_weight is None else float(np.sum(sample_weight, dtype=np.float64))
         if weight:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from .._checks import number
 from .._scratch import forget
 from .._shapes import whole
 from ..data import Dataset
-from .metrics import examples
+from ..data.rows import Rows, as_arrays, each, leaves, same_length, size_of, take
 
 MEMORY = 256 << 20  # bytes, by default
 _LARGEST = 256  # a batch of more images is no faster
@@ -65,11 +65,11 @@ def predict(
     sizes = _Sizes(size, memory)
     if isinstance(x, Dataset):
         x = x.x
-    if isinstance(x, (np.ndarray, tuple, list, Mapping)) or hasattr(x, "__array__"):
-        x = x if isinstance(x, (tuple, Mapping)) else np.asanyarray(x)
+    if isinstance(x, (np.ndarray, Rows, tuple, list, Mapping)) or hasattr(x, "__array__"):
+        x = as_arrays(x)
         if isinstance(x, np.ndarray) and x.ndim == 0:
             return model(x)
-        outputs.expected = _length(x)
+        outputs.expected = same_length(where, x=x)
         _run(model, x, sizes, outputs)
         return outputs.result()
     if getattr(x, "shuffle", None) is True or getattr(x, "sampler", None) is not None:
@@ -79,7 +79,7 @@ def predict(
     outputs.expected = getattr(x, "examples", None)
     # A loader's own count of epochs stays as it is.
     for batch in x.batches(0) if hasattr(x, "batches") else x:
-        part = batch[0] if isinstance(batch, (tuple, list)) else batch
+        part = as_arrays(batch[0] if isinstance(batch, (tuple, list)) else batch)
         _run(model, part, sizes, outputs)
     if outputs.done == 0 and outputs.held is None:
         raise ValueError(f"{where}: x has no batches, or is an iterator that has come to its end")
@@ -87,10 +87,10 @@ def predict(
 
 
 def _run(model: Callable[[Any], Any], x: Any, sizes: _Sizes, outputs: _Outputs) -> None:
-    count, start = _length(x), 0
+    count, start = same_length("predict", x=x), 0
     while start < count or start == 0:
         size = min(sizes.next(), count - start)
-        part = _each(lambda array: array[start : start + size], x)  # noqa: B023
+        part = take(x, slice(start, start + size))
         outputs.add(sizes.run(model, part, size), size)
         start += max(size, 1)
 
@@ -151,16 +151,16 @@ class _Outputs:
 
     def add(self, y: Any, size: int) -> None:
         """Write the outputs of `size` examples behind those so far."""
-        y = _each(np.asanyarray, y)
-        _each(lambda array: _check_rows(array, size), y)
+        y = as_arrays(tuple(y) if isinstance(y, list) else y)
+        each(lambda array: _check_rows(array, size), y)
         end = self.done + size
         if self.held is None:
-            self.held = _each(lambda array: np.empty((self.expected or size, *array.shape[1:]), array.dtype), y)
+            self.held = each(lambda array: np.empty((self.expected or size, *array.shape[1:]), array.dtype), y)
         elif self._given:
             _pairs(lambda held, array: _check_out(held, array, max(end, self.expected or 0)), self.held, y)
-        if not self._given and end > examples(self.held):
-            room = max(end, 2 * examples(self.held))
-            self.held = _each(
+        if not self._given and end > size_of(self.held):
+            room = max(end, 2 * size_of(self.held))
+            self.held = each(
                 lambda held: np.concatenate([held, np.empty((room - len(held), *held.shape[1:]), held.dtype)]),
                 self.held,
             )
@@ -169,9 +169,9 @@ class _Outputs:
 
     def result(self) -> Any:
         """All outputs."""
-        if examples(self.held) == self.done:
+        if size_of(self.held) == self.done:
             return self.held
-        return _each(lambda held: held[: self.done] if self._given else held[: self.done].copy(), self.held)
+        return each(lambda held: held[: self.done] if self._given else held[: self.done].copy(), self.held)
 
 
 def _check_rows(array: np.ndarray, size: int) -> None:
@@ -187,36 +187,9 @@ def _check_out(held: Any, array: np.ndarray, rows: int) -> None:
         raise ValueError(f"predict: out has dtype {held.dtype}, the outputs {array.dtype}")
 
 
-def _length(x: Any) -> int:
-    lengths = {len(np.asanyarray(array)) for array in _leaves(x)}
-    if len(lengths) != 1:
-        raise ValueError(f"predict: inputs must have one length, got {sorted(lengths)}")
-    return lengths.pop()
-
-
-def _leaves(tree: Any) -> Iterator[Any]:
-    """The arrays of a tuple, list or dict of arrays."""
-    if isinstance(tree, Mapping):
-        tree = tuple(tree.values())
-    if isinstance(tree, (tuple, list)):
-        for item in tree:
-            yield from _leaves(item)
-    else:
-        yield tree
-
-
-def _each(function: Callable[[Any], Any], tree: Any) -> Any:
-    """`function` of each array of a tree, as a tree of the same kind."""
-    if isinstance(tree, Mapping):
-        return {key: _each(function, item) for key, item in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        return tuple(_each(function, item) for item in tree)
-    return function(tree)
-
-
 def _pairs(function: Callable[[Any, Any], object], first: Any, second: Any) -> None:
     """`function` of each two arrays in the same place of two trees."""
-    one, two = list(_leaves(first)), list(_leaves(second))
+    one, two = ([array for _, array in leaves(tree)] for tree in (first, second))
     if len(one) != len(two):
         raise ValueError(f"predict: out has {len(one)} arrays, the model gives {len(two)}")
     for pair in zip(one, two, strict=True):

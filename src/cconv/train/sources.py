@@ -9,7 +9,7 @@ import numpy as np
 
 from ..data import Dataset, Loader
 from ..data.dataset import parts_of
-from ..data.rows import as_arrays, leaves, same_length
+from ..data.rows import as_arrays, same_length, size_of
 
 Batch = tuple[Any, ...]  # (x, y) or (x, y, sample_weight)
 
@@ -99,8 +99,3 @@ def source(where: str, name: str, data: Any, batch_size: int, **options: Any) ->
     if options.get("augment") is not None:
         raise TypeError(f"{where}: augment goes with arrays, and {name} gives batches: apply it there")
     return Batches(where, name, data)
-
-
-def size_of(batch: Any) -> int:
-    """The number of examples in an array, or in a tuple or dict of arrays."""
-    return len(next(leaves(batch))[1])

@@ -10,10 +10,11 @@ import numpy as np
 
 from .._kernels.arrays import all_finite
 from .._threads import threads_for
+from ..data.rows import size_of
 from ..doctor.trace import first_not_finite
 from ..optim import clip_grad_norm
 from .interrupt import Interrupts
-from .sources import Batch, size_of
+from .sources import Batch
 from .state import Volatile
 
 

@@ -42,8 +42,8 @@ class Trainer:
     metrics : sequence
         Of "accuracy", "top5" (or another number), "precision", "recall" and "f1" (of each class, or with "_macro",
         "_micro", "_weighted"), "confusion_matrix"; functions of (logits, y) that return a number for a batch, whose
-        mean over batches counts each by its size; objects with ``reset``, ``update(logits, y)`` and ``compute``; and pairs
-        (name, metric), or (i, metric) for output i of several.
+        mean over batches counts each by its size; objects with ``reset``, ``update(logits, y)`` and ``compute``; and
+        pairs (name, metric), or (i, metric) for output i of several.
     callbacks : sequence
         Objects with any of ``on_fit_begin(trainer)``, ``on_epoch_begin(trainer, epoch)``, ``on_batch_end(trainer,
         batch, loss)``, ``on_epoch_end(trainer, record)`` and ``on_fit_end(trainer)``, where `epoch` and `batch` count
