@@ -314,6 +314,13 @@ def test_elastic_is_small_and_smooth(rng):
     assert np.array_equal(ElasticTransform(0, 5)(x, rng), x)
 
 
+def test_they_say_what_they_do():
+    assert repr(Cutout(3)) == "Cutout(size=(3, 3), value=0.0)"
+    composed = Compose([RandomShift(1), RandomHorizontalFlip(0.25)])
+    shift = "RandomShift(size=(1, 1), border='constant', fill=0.0)"
+    assert repr(composed) == f"Compose(transforms=[{shift}, RandomHorizontalFlip(p=0.25)])"
+
+
 # Compose ------------------------------------------------------------------------------------------------------------
 
 

@@ -267,7 +267,7 @@ def test_augmentation_takes_mnist_further(model, least):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-def test_one_epoch_takes_mnist_to_99_percent(seed):
+def test_an_epoch_and_a_quarter_take_mnist_to_99_percent(seed):
     load("mnist")
     if not list(Path(os.environ.get("CCONV_DATA", Path.home() / ".cache" / "cconv"), "mnist").glob("*.gz")):
         pytest.skip("the example reads gzip files")

@@ -28,6 +28,9 @@ class Transform:
     def __call__(self, x: Any, rng: np.random.Generator) -> np.ndarray:
         return _run([self], x, rng)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
 
 class Geometric(Transform):
     """A transform that reads each pixel at another place: `matrices` says where.
