@@ -19,12 +19,17 @@ from .._shapes import whole
 from ..nn.layer import Buffer, Layer, Parameter, pair_of
 from ..nn.loss import Loss
 from .report import ArrayCheck, Entry, GradcheckReport
+from .slips import Diagnosis, diagnose, of_another_shape
+from .slips_point import Point
+from .slips_protocol import Breach, breaches, only_float32
+from .slips_where import inputs_of_children
 
 # The first suits most functions. Smaller ones pass between close kinks, larger ones drown rounding.
 _STEPS = (1e-5, 1e-6, 1e-7, 1e-4, 1e-3)
 _EPSILON = float(np.finfo(np.float64).eps)
 # Entries this much smaller than the largest gradient of their array are compared at that size.
 _FLOOR = 1e-3
+_INSIDE = "the layers within are right one by one"
 
 Forward = Callable[[np.ndarray], tuple[Any, Callable[..., Any]]]
 
@@ -66,7 +71,9 @@ def gradcheck(
     Returns
     -------
     GradcheckReport
-        True in a condition if all is well; print it for each value.
+        True in a condition if all is well; print it for each value. Where a gradient is wrong, its `diagnosis` says
+        how: slips that are often made (a factor left out, a filter not turned, a sum where a mean is due, ...) are
+        tried, and those that give the very values are named, with the layer within `layer` that they are made in.
 
     Raises
     ------
@@ -106,11 +113,79 @@ def gradcheck(
 
     y = _output(layer, forward, x)
     projection = rng.standard_normal(y.shape)
-    grad_x, problems = _analytic(forward, x, parameters, projection)
+    found = breaches(forward, x, parameters, projection, isinstance(layer, Loss))
     probe = _Probe(forward, x, y, projection, tolerance)
-    arrays = [("x", x, grad_x), *((name, p.value, p.grad.copy()) for name, p in parameters)]
+    arrays = [("x", x, found.grad_x), *((name, p.value, p.grad.copy()) for name, p in parameters)]
     checks = [_check(probe, name, array, grad, samples, rng) for name, array, grad in arrays if grad is not None]
-    return GradcheckReport(repr(layer), checks, problems, tolerance)
+    report = GradcheckReport(repr(layer), checks, [breach.text for breach in found.breaches], tolerance)
+    if not report:
+        inside = [] if isinstance(layer, Loss) else inputs_of_children(double, lambda: forward(x))
+        report.diagnosis = _within(inside, train, tolerance)
+        if not report.diagnosis:
+            wrong = [a.name for a in checks if a.max_error > tolerance]
+            report.diagnosis = _diagnosis(type(layer).__name__, forward, x, parameters, wrong, found.breaches)
+            if inside:
+                report.diagnosis = [d._replace(text=f"{d.text} ({_INSIDE})") for d in report.diagnosis]
+    return report
+
+
+def _within(inside: list[tuple[str, Layer, np.ndarray]], train: bool, tolerance: float) -> list[Diagnosis]:
+    """What is wrong with the layers within another, each by itself."""
+    found = []
+    for path, child, x in inside:
+        try:
+            checked = gradcheck(child, x, train=train, tolerance=tolerance)
+        except Exception:
+            # It may be made to work within its parent only.
+            continue
+        found += [d._replace(layer=f"{path}.{d.layer}" if d.layer else path) for d in checked.diagnosis]
+    return found
+
+
+def _diagnosis(
+    kind: str,
+    forward: Forward,
+    x: np.ndarray,
+    parameters: list[tuple[str, Parameter]],
+    wrong: list[str],
+    broken: list[Breach],
+) -> list[Diagnosis]:
+    """What the layer itself does wrong."""
+    found = [Diagnosis("", kind, b.array, b.slip, b.text, b.hint, 0.0) for b in broken]
+    if only_float32(forward, x):
+        text = "forward computes in float32 somewhere, so that numerical gradients drown in rounding"
+        hint = "keep the dtype of x: no astype, no float32 array"
+        return [*found, Diagnosis("", kind, "", "float32", text, hint, 0.0)]
+    misshapen = any(b.slip == "wrong_shape" for b in broken)
+    if not wrong and not misshapen:
+        return found
+    points = [Point(forward, x, parameters, generator(0))]
+    other = _elsewhere(forward, x, points[0].y)
+    if other is not None:
+        points.append(Point(forward, other, parameters, generator(1)))
+    named = (of_another_shape(points[0]) if misshapen else []) + diagnose(points, wrong)
+    return found + [d._replace(kind=kind) for d in named]
+
+
+def _elsewhere(forward: Forward, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Another input, in the range of the first, with one more example where the layer takes it."""
+    turned = 0.9 * np.flip(x)
+    if x.ndim > 1:
+        more = np.concatenate([turned, 0.7 * x[:1]])
+        try:
+            with np.errstate(all="ignore"):
+                y_more = np.asarray(forward(more)[0])
+            if y_more.shape == (len(more), *y.shape[1:]) and np.isfinite(y_more).all():
+                return more
+        except Exception:
+            # A layer that takes so many examples alone, or a loss with its targets.
+            pass
+    try:
+        with np.errstate(all="ignore"):
+            fits = np.isfinite(np.asarray(forward(turned)[0])).all()
+    except Exception:
+        return None
+    return turned if fits else None
 
 
 def _in_float64(layer: Layer) -> Layer:
@@ -131,32 +206,6 @@ def _output(layer: Layer | Loss, forward: Forward, x: np.ndarray) -> np.ndarray:
             "numerical gradients need float64 throughout"
         )
     return y
-
-
-def _analytic(
-    forward: Forward, x: np.ndarray, parameters: list[tuple[str, Parameter]], projection: np.ndarray
-) -> tuple[np.ndarray | None, list[str]]:
-    """grad_x, and what breaks the rules of `Layer.forward`; leaves each parameter's gradient in its `grad`."""
-    problems = []
-    before = x.copy()
-    _, backward = forward(x)
-    grad_x = backward(projection.copy() if projection.ndim else float(projection))
-    if not np.array_equal(x, before, equal_nan=True):
-        problems.append("forward or backward changes x, which belongs to the caller")
-        x[...] = before
-    if grad_x is None or np.shape(grad_x) != x.shape:
-        found = "None" if grad_x is None else f"shape {np.shape(grad_x)}"
-        problems.append(f"backward returns {found} for grad_x, expected shape {x.shape}")
-        grad_x = None
-    if parameters:
-        once = [p.grad.copy() for _, p in parameters]
-        _, backward = forward(x)
-        backward(projection.copy(), need_x=False)
-        for (name, p), grad in zip(parameters, once, strict=True):
-            if not np.allclose(p.grad, 2 * grad, rtol=1e-9, atol=0, equal_nan=True):
-                problems.append(f"{name}: a second backward(grad_y, need_x=False) does not add the same gradient again")
-            p.grad = grad
-    return None if grad_x is None else np.asarray(grad_x, np.float64), problems
 
 
 class _Probe:
