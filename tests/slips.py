@@ -1,5 +1,7 @@
 """Layers written by hand, as a reader of a text book would, with the slips that such layers have."""
 
+import itertools
+
 import numpy as np
 
 from cconv import nn
@@ -276,7 +278,7 @@ class Perceptron(nn.Layer):
 
     def __init__(self, sizes, hidden, last, slip="", turned=False):
         rng = np.random.default_rng(0)
-        shapes = list(zip(sizes[:-1], sizes[1:], strict=True))
+        shapes = list(itertools.pairwise(sizes))
         self.weights = [nn.Parameter(rng.normal(size=s if turned else s[::-1]) / np.sqrt(s[0])) for s in shapes]
         self.biases = [nn.Parameter(rng.normal(size=s[1]) / 4) for s in shapes]
         self.hidden, self.last, self.slip, self.turned = hidden, last, slip, turned

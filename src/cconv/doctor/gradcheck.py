@@ -162,9 +162,14 @@ def _diagnosis(
     points = [Point(forward, x, parameters, generator(0))]
     other = _elsewhere(forward, x, points[0].y)
     if other is not None:
-        points.append(Point(forward, other, parameters, generator(1)))
-    named = (of_another_shape(points[0]) if misshapen else []) + diagnose(points, wrong)
-    return found + [d._replace(kind=kind) for d in named]
+        points.append(Point(forward, other, parameters, generator(1), 24))
+        # Where a ReLU is closed for all that a slip leaves, a point tells nothing: hence another.
+        mixed = np.random.default_rng(2).permutation(other.reshape(-1)).reshape(other.shape)
+        points.append(Point(forward, mixed, parameters, generator(3), 24))
+    shaped = of_another_shape(points[0]) if misshapen else []
+    if shaped:
+        found = [d for d in found if d.slip != "wrong_shape"]
+    return found + [d._replace(kind=kind) for d in (*shaped, *diagnose(points, wrong))]
 
 
 def _elsewhere(forward: Forward, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:

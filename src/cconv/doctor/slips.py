@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import slips_kinds as kinds
-from .slips_guesses import RIGHT, Guess, guesses
+from .slips_guesses import RIGHT, Guess, costly_guesses, guesses, right
 from .slips_point import DIRECTIONS, Point
 
 # Numerical derivatives are good to about 1e-9 of the largest.
@@ -132,16 +132,19 @@ def _equals(point: Point, name: str, order: np.ndarray, given: list[np.ndarray |
 
 
 def _near(given: np.ndarray, expected: np.ndarray) -> bool:
-    known = np.isfinite(expected)
+    known = np.isfinite(given) & np.isfinite(expected)
     size = float(np.abs(expected[known]).max(initial=0))
     return size > 0 and bool(np.abs(given - expected)[known].max() <= _FIT * size)
 
 
 def _likeliest(found: list[Diagnosis]) -> list[Diagnosis]:
-    """Of several names for one array those that explain other arrays too go first."""
+    """Of several slips that explain an array those that explain others too go first; one text for each name."""
     support = {(d.slip, d.text): sum(e[3:5] == d[3:5] for e in found) for d in found}
     order = {name: i for i, name in enumerate(dict.fromkeys(d.array for d in found))}
-    return sorted(found, key=lambda d: (order[d.array], -support[d.slip, d.text]))
+    kept: dict[tuple[str, str], Diagnosis] = {}
+    for d in sorted(found, key=lambda d: (order[d.array], -support[d.slip, d.text])):
+        kept.setdefault((d.array, d.slip), d)
+    return list(kept.values())
 
 
 _Source = Callable[[str], Iterator[Guess]]
@@ -156,45 +159,58 @@ def _sources(point: Point) -> list[_Source]:
 
 
 def _name(points: list[Point], sources: list[list[_Source]], name: str) -> list[Diagnosis]:
-    first = points[0]
-    given = [found[name] for found in first.given]
-    if any(g is None for g in given):
+    given = [[found[name] for found in point.given] for point in points]
+    if given[0][0] is None:
         if name == "x":
             return []
         text, hint = "no gradient is added", "backward must call add_grad on it"
         return [Diagnosis("", "", name, "missing", text, hint, 0.0)]
-    if all(not g.any() for g in given if g is not None):
+    if not all(g is None or np.isfinite(g).all() for g in joined.from_iterable(given)):
+        return [Diagnosis("", "", name, "not_finite", "it holds NaN or infinity", "look for a division by zero", 0.0)]
+    # A point where a ReLU is closed for all that is left of a gradient has nothing to tell.
+    telling = [number for number, there in enumerate(given) if any(g is not None and g.any() for g in there)]
+    if not telling:
         hint = "a factor in backward is always 0, as the condition in `1 if y & 0 else 0` is"
         return [Diagnosis("", "", name, "zero", "it is always zero, whatever grad_y", hint, 0.0)]
-    if not all(np.isfinite(g).all() for g in given if g is not None):
-        return [Diagnosis("", "", name, "not_finite", "it holds NaN or infinity", "look for a division by zero", 0.0)]
-    fits = _fits(first, joined.from_iterable(source(name) for source in sources[0]), name)
-    for point, others in zip(points[1:], sources[1:], strict=True):
-        if point.given[0].get(name) is not None and fits:
-            fits = _confirmed(fits, point, list(joined.from_iterable(source(name) for source in others)), name)
-    if fits:
-        return [_said(fit, name) for fit in _best(fits)]
-    return [_unknown(first, name)]
+    first, *others = telling
+    for costly in (False, True):
+        fits = _fits(points[first], _tried(points[first], sources[first], name, costly), name)
+        for other in others:
+            if fits:
+                fits = _confirmed(fits, points[other], _tried(points[other], sources[other], name, costly), name)
+        if fits:
+            return [_said(fit, name) for fit in _best(fits)]
+    return [_unknown(points[first], name)]
 
 
-def _fits(point: Point, tried: Iterator[Guess] | list[Guess], name: str) -> list[_Fit]:
+def _tried(point: Point, sources: list[_Source], name: str, costly: bool) -> Iterator[Guess]:
+    return costly_guesses(point, name) if costly else joined.from_iterable(source(name) for source in sources)
+
+
+def _fits(point: Point, tried: Iterator[Guess], name: str) -> list[_Fit]:
     indices = point.entries(name)
+    due = _values(point, right(point, name), indices)
     found = []
     for guess in tried:
         if len(indices) > _FIRST and not _fit(point, guess, name, indices[:_FIRST], weak=True):
             continue
         fit = _fit(point, guess, name, indices)
-        if fit is not None:
+        if fit is not None and (guess.slip == RIGHT or not _near(_values(point, guess, indices), due)):
             found.append(fit)
     return found
+
+
+def _values(point: Point, guess: Guess, indices: np.ndarray) -> np.ndarray:
+    """What a guess gives for all directions."""
+    with np.errstate(all="ignore"):
+        return np.concatenate([guess.values(j, indices) for j in range(DIRECTIONS)])
 
 
 def _fit(point: Point, guess: Guess, name: str, indices: np.ndarray, weak: bool = False) -> _Fit | None:
     """Whether what the layer gives is the guess, or the guess times a number."""
     if not len(indices):
         return None
-    with np.errstate(all="ignore"):
-        expected = np.concatenate([guess.values(j, indices) for j in range(DIRECTIONS)])
+    expected = _values(point, guess, indices)
     given = np.concatenate([np.asarray(found[name]).reshape(-1)[indices] for found in point.given])
     known = np.isfinite(expected)
     if weak and not (expected[known].any() and given[known].any()):
@@ -219,18 +235,21 @@ def _fit(point: Point, guess: Guess, name: str, indices: np.ndarray, weak: bool 
     return _Fit(guess, named, factor, error)
 
 
-def _confirmed(fits: list[_Fit], point: Point, tried: list[Guess], name: str) -> list[_Fit]:
+def _confirmed(fits: list[_Fit], point: Point, tried: Iterator[Guess], name: str) -> list[_Fit]:
     """Those fits that the other point gives, too, with the same reading of their factor."""
-    there: dict[tuple[str, str], list[_Fit]] = {}
-    for fit in _fits(point, [g for g in tried if any(g[:2] == f.guess[:2] for f in fits)], name):
-        there.setdefault(fit.guess[:2], []).append(fit)
+    indices = point.entries(name)
+    there: dict[tuple[str, str], list[Guess]] = {}
+    for guess in tried:
+        there.setdefault(guess[:2], []).append(guess)
     found = []
     for fit in fits:
-        for other in there.get(fit.guess[:2], []):
-            both = {key: text for key, text in fit.factors.items() if key in other.factors}
-            if bool(both) == bool(fit.factors) == bool(other.factors):
-                found.append(fit._replace(factors=both, error=max(fit.error, other.error)))
-                break
+        for guess in there.get(fit.guess[:2], []):
+            other = _fit(point, guess, name, indices)
+            if other is not None and bool(other.factors) == bool(fit.factors):
+                both = {key: text for key, text in fit.factors.items() if key in other.factors}
+                if bool(both) == bool(fit.factors):
+                    found.append(fit._replace(factors=both, error=max(fit.error, other.error)))
+                    break
     return found
 
 
@@ -240,7 +259,7 @@ def _best(fits: list[_Fit]) -> list[_Fit]:
     def rank(fit: _Fit) -> tuple:
         plain = not fit.factors
         right = fit.guess.slip == RIGHT
-        number = any(key.startswith("factor:") for key in fit.factors)
+        number = bool(fit.factors) and all(key.startswith("factor:") for key in fit.factors)
         return fit.guess.slip.count("+") + (not plain and not right) + 1.5 * number, 0
 
     least = min(rank(fit) for fit in fits)
@@ -248,11 +267,7 @@ def _best(fits: list[_Fit]) -> list[_Fit]:
     for fit in fits:
         if rank(fit) == least:
             seen.setdefault(fit.guess[:2], fit)
-    # Some slips are special cases of others, told apart by their text alone: one of each name.
-    names: dict[str, _Fit] = {}
-    for fit in seen.values():
-        names.setdefault(fit.guess.slip, fit)
-    return list(names.values())[:3]
+    return list(seen.values())
 
 
 def _said(fit: _Fit, name: str) -> Diagnosis:
@@ -260,7 +275,9 @@ def _said(fit: _Fit, name: str) -> Diagnosis:
     if fit.guess.slip != RIGHT:
         slips, texts, hints = [fit.guess.slip], [fit.guess.text], [fit.guess.hint]
     if fit.factors:
-        keys = list(fit.factors)
+        # A size by its name, and by its number only where that is a likely slip.
+        keys = [key for key in fit.factors if not key.startswith("factor:")]
+        keys += [key for key in fit.factors if key.startswith("factor:") and (not keys or key in _PLAIN)]
         kinds_of_factor = list(dict.fromkeys(key.split(":")[0] for key in keys))
         slips.append(kinds_of_factor[0])
         texts.append(_either([fit.factors[key] for key in keys]))
@@ -277,6 +294,7 @@ def _either(texts: list[str]) -> str:
     return f"{start} by " + " or by ".join(t[len(start) + 4 :] for t in texts[:3])
 
 
+_PLAIN = ("factor:2", "factor:0.5")
 _HINTS = {
     "sign": "turn the sign: backward gives gradients, the optimiser subtracts them",
     "averaged": "sum here: where the loss is a mean, grad_y holds the division already",

@@ -35,14 +35,19 @@ class Guess(NamedTuple):
 RIGHT = "right"
 
 
+def right(point: Point, name: str) -> Guess:
+    """The right gradient, to be found with a constant factor."""
+    return Guess(RIGHT, "", "", lambda j, i: point.numeric(name, point.gs[j], i))
+
+
 def guesses(point: Point, name: str) -> Iterator[Guess]:
     """Guesses about one array, the simplest first."""
-    yield Guess(RIGHT, "", "", lambda j, indices: point.numeric(name, point.gs[j], indices))
+    yield right(point, name)
     yield from _elementwise(point, name)
     yield from _factors_of_y(point, name)
     yield from _terms(point, name)
     yield from _error_times(point, name)
-    yield from _swapped(point, name)
+    yield from _factors_of_x(point, name)
     if name == "x" and point.x.shape == point.y.shape:
         yield Guess(
             "shortcut_missing",
@@ -50,8 +55,12 @@ def guesses(point: Point, name: str) -> Iterator[Guess]:
             "grad_x = grad_y + what comes back through f",
             lambda j, i: point.numeric(name, point.gs[j], i) - point.gs[j].reshape(-1)[i],
         )
+
+
+def costly_guesses(point: Point, name: str) -> Iterator[Guess]:
+    """Guesses that take derivatives at many other places: for when all others have failed."""
+    yield from _swapped(point, name)
     yield from _moved(point, name)
-    yield from _factors_of_x(point, name)
 
 
 def missing(act: Activation) -> tuple[str, str, str]:
@@ -302,7 +311,9 @@ def _moved(point: Point, name: str) -> Iterator[Guess]:
                 "cut the padding off where forward has put it on",
                 np.where(away, -1, order),
             )
-    flips = [(ndim - 1,), (ndim - 2,), (ndim - 2, ndim - 1), (0,)] if ndim > 1 else [(0,)]
+    flips: list[tuple[int, ...]] = [(ndim - 1,), (ndim - 2,), (ndim - 2, ndim - 1), (0,)] if ndim > 1 else [(0,)]
+    if name != "x" and ndim > 2:
+        flips.remove(tuple(range(2, ndim)))
     for flip in flips:
         text = f"the order along axis {', '.join(map(str, flip))} is reversed"
         yield guess("reversed", text, "go through it as forward does", np.flip(numbers, flip))

@@ -300,6 +300,20 @@ def _conv(point: Point, options: tuple) -> Iterator[Variant]:
             yield Variant(
                 "x", "transposed_weight+filter_not_flipped", text, hint, lambda d: right(d, across[:, :, ::-1, ::-1])
             )
+    if min(w.shape[2:]) > 1 or max(w.shape[2:]) > stride:
+        text = "where windows overlap only the last one counts"
+        hint = "windows overlap: `+=` where `=` stands in the loop over positions"
+
+        def overwritten(d: np.ndarray) -> np.ndarray:
+            frame = np.zeros(shape)
+            for i, j in np.ndindex(d.shape[2:]):
+                rows = slice(i * stride, i * stride + dilation * (w.shape[2] - 1) + 1, dilation)
+                columns = slice(j * stride, j * stride + dilation * (w.shape[3] - 1) + 1, dilation)
+                at = d[:, :, i : i + 1, j : j + 1]
+                frame[:, :, rows, columns] = towards_frame(at, w, 1, 1)[:, :, : w.shape[2], : w.shape[3]]
+            return cut(frame)
+
+        yield Variant("x", "overlap_overwritten", text, hint, overwritten)
     if stride > 1:
         text = f"the stride is left out: errors {stride} places apart are put side by side"
         hint = f"place grad_y[i] at i * {stride}, with {stride - 1} zeros between (padding first, cut off afterwards)"
@@ -469,13 +483,13 @@ def normalised_guesses(point: Point, name: str) -> Iterator[Guess]:
     if name != "x" or x.shape != y.shape or x.ndim < 2 or point.y.size < 4:
         return
     channels = tuple(a for a in range(x.ndim) if a != 1)
-    for axes in {channels, tuple(range(1, x.ndim))}:
+    for axes, epsilon in product((channels, tuple(range(1, x.ndim))), (1e-5, 0, 1e-3, 1e-6, 1e-8, 1e-12)):
         centred = x - x.mean(axes, keepdims=True)
-        spread = np.sqrt(x.var(axes, keepdims=True))
+        spread = np.sqrt(x.var(axes, keepdims=True) + epsilon)
         # y is an affine function of the normalised input, with a slope and an offset for each of the channels.
         scale = (y * centred).mean(channels, keepdims=True) / (centred * centred / spread).mean(channels, keepdims=True)
         rest = y - scale * centred / spread
-        if np.abs(rest - rest.mean(channels, keepdims=True)).max() > 1e-3 * np.abs(y).max() or (scale == 0).any():
+        if np.abs(rest - rest.mean(channels, keepdims=True)).max() > 1e-7 * np.abs(y).max() or (scale == 0).any():
             continue
         weight = [a for n, a in point.arrays.items() if n != "x" and a.size == x.shape[1]]
         for w in [*weight, np.ones(x.shape[1])]:
@@ -546,6 +560,14 @@ def _forward(chain: Chain, point: Point) -> tuple[list[np.ndarray], list[np.ndar
     return inputs, sums
 
 
+_RIGHT = ("", "", "")
+_PASSED = (
+    "derivative_missing",
+    "the activation's derivative is missing from the error that is passed back",
+    "pass back (grad_y * f'(z)) @ weight, the same product that the weight's gradient is made of",
+)
+
+
 def chain_guesses(chain: Chain, point: Point, name: str) -> Iterator[Guess]:
     """Slips in the derivatives of hidden and last layers."""
     inputs, sums = _forward(chain, point)
@@ -553,18 +575,20 @@ def chain_guesses(chain: Chain, point: Point, name: str) -> Iterator[Guess]:
     hidden = [list(delta_factors(chain.hidden, z, a)) for z, a in zip(sums[:-1], inputs[1:-1], strict=True)]
     slips = [[s for s, _ in h] for h in hidden]
     kinds = [s for s in slips[0] if all(s in other for other in slips)]
-    for (end, end_factor), kind in product(delta_factors(chain.last, sums[-1], point.y), kinds):
+    for (end, end_factor), kind in product(delta_factors(chain.last, sums[-1], point.y), [*kinds, _PASSED]):
         if not end[0] and not kind[0]:
             continue
         said = [s for s in (_of("hidden layers", kind), _of("last layer", end)) if s[0]]
         if len(said) == 2 and kind[0] == end[0] and chain.hidden is chain.last:
             said = [_of("every layer", kind)]
-        factors = [*(dict(h)[kind] for h in hidden), end_factor]
+        factors = [*(dict(h)[_RIGHT if kind is _PASSED else kind] for h in hidden), end_factor]
 
-        def values(j: int, i: np.ndarray, factors: list[np.ndarray] = factors) -> np.ndarray:
+        def values(
+            j: int, i: np.ndarray, factors: list[np.ndarray] = factors, bare: bool = kind is _PASSED
+        ) -> np.ndarray:
             d = point.gs[j]
             for layer in range(count - 1, -1, -1):
-                d = d * factors[layer]
+                error, d = d, d * factors[layer]
                 w, b = chain.weights[layer], chain.biases[layer]
                 if name == w:
                     gradient = d.T @ inputs[layer]
@@ -572,10 +596,10 @@ def chain_guesses(chain: Chain, point: Point, name: str) -> Iterator[Guess]:
                 if name == b:
                     return d.sum(0)[i]
                 weight = point.arrays[w]
-                d = d @ (weight.T if chain.turned[layer] else weight)
+                d = (error if bare and layer < count - 1 else d) @ (weight.T if chain.turned[layer] else weight)
             return d.reshape(-1)[i]
 
-        yield Guess("+".join(s[0] for s in said), ", and ".join(s[1] for s in said), said[0][2], values)
+        yield Guess("+".join(dict.fromkeys(s[0] for s in said)), ", and ".join(s[1] for s in said), said[0][2], values)
 
 
 def _of(where: str, slip: tuple[str, str, str]) -> tuple[str, str, str]:

@@ -18,8 +18,6 @@ _AGREE = 1e-5
 _BEND = 1e-2
 # Random directions of grad_y: a guess must fit all of them.
 DIRECTIONS = 3
-# Entries of a large array that a guess is tried at.
-_ENTRIES = 48
 
 
 class Point:
@@ -33,6 +31,8 @@ class Point:
         float64; entries are moved and put back.
     parameters : list of (str, Parameter)
     rng : Generator
+    most : int
+        Entries of an array that guesses are tried at.
 
     Attributes
     ----------
@@ -46,7 +46,9 @@ class Point:
         kept as it is.
     """
 
-    def __init__(self, run: Run, x: np.ndarray, parameters: list[tuple[str, Parameter]], rng: np.random.Generator):
+    def __init__(
+        self, run: Run, x: np.ndarray, parameters: list[tuple[str, Parameter]], rng: np.random.Generator, most: int = 48
+    ):
         self._run = run
         self._parameters = parameters
         self.x = x
@@ -55,7 +57,7 @@ class Point:
         self.gs = [rng.standard_normal(self.y.shape) for _ in range(DIRECTIONS)]
         self.given = [self.back(g) for g in self.gs]
         self._entries = {
-            name: np.arange(a.size) if a.size <= _ENTRIES else rng.permutation(a.size)[:_ENTRIES]
+            name: np.arange(a.size) if a.size <= most else rng.permutation(a.size)[:most]
             for name, a in self.arrays.items()
         }
         self._columns: dict[tuple[str, int], np.ndarray | None] = {}
