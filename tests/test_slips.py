@@ -1,11 +1,16 @@
 """gradcheck's diagnosis: each slip, put into layers written by hand, is named; right layers are given no name."""
 
+import re
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from slips import ACTIVATIONS, OF_OUTPUT, AveragePool, Conv, Dense, Elementwise, MaxPool, Perceptron
 from test_nn import LAYERS, images
 
 from cconv import gradcheck, nn
+from cconv.doctor import slips
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(5, 4))
@@ -253,6 +258,18 @@ def test_two_slips_at_once():
         assert named(report) == {("", "weight"): "derivative_missing+averaged"}
 
 
+def test_a_factor_that_may_be_read_in_two_ways():
+    class Halved(Conv):
+        def forward(self, x, train=True):
+            y, backward = super().forward(x, train)
+            return y, lambda grad_y, need_x=True: backward(grad_y) / 2 if need_x else backward(grad_y)
+
+    assert [(d.array, d.slip) for d in gradcheck(Halved(2, 3, (2, 2)), IMAGES).diagnosis] == [
+        ("x", "averaged"),
+        ("x", "factor"),
+    ]
+
+
 def test_grad_x_of_another_shape():
     class Turned(nn.Layer):
         def forward(self, x, train=True):
@@ -281,6 +298,20 @@ def test_a_bias_gradient_that_is_not_summed_is_told_of():
     with pytest.raises(ValueError, match="broadcast") as error:
         gradcheck(Unsummed(4, 3), ROWS)
     assert "not summed over examples or positions" in error.value.__notes__[0]
+
+
+def test_a_layer_that_takes_one_batch_size_alone():
+    class Fixed(Dense):
+        def forward(self, x, train=True):
+            y, backward = super().forward(x, train)
+
+            def fixed(grad_y, need_x=True):
+                grad_x = backward(grad_y, need_x)
+                return grad_x + 0 * np.ones((5, 4)) if need_x else None
+
+            return y, fixed
+
+    assert only(gradcheck(Fixed(4, 3, "tanh", "derivative_missing"), ROWS)) == "derivative_missing"
 
 
 def test_float32_within():
@@ -334,3 +365,27 @@ def test_a_finding_is_told_in_three_lines():
     findings = text[text.index("\nPerceptron") :].split("\n\n")[0].strip().split("\n")
     assert 1 < len(findings) <= 6 and all(len(line) < 120 for line in findings)
     assert "diagnosis" not in str(gradcheck(Dense(4, 3), ROWS)) and gradcheck(Dense(4, 3), ROWS).diagnosis == []
+
+
+def test_every_name_is_listed():
+    folder = Path(slips.__file__).parent
+    call = r'(?:Guess|guess|Variant|Breach)\(\s*(?:"x", |name, |bias, |"", )?"([a-z_]+)"'
+    used = {name for file in folder.glob("slips*.py") for name in re.findall(call, file.read_text())}
+    assert len(used) > 25
+    assert [name for name in sorted(used - {"right"}) if name not in slips.Diagnosis.__doc__] == []
+
+
+def test_the_example(capsys):
+    path = Path(__file__).parents[1] / "examples" / "doctor" / "gradcheck_slips.py"
+    runpy.run_path(str(path), run_name="__main__")
+    told = capsys.readouterr().out
+    for words in (
+        "sigma'(sigma(z)) where sigma'(z) is due",
+        "the gradient of the weight is returned",
+        "updated with the mean of the weight's gradients",
+        "1 Hidden x: the derivative of the ReLU is missing",
+        "2 Hidden weight: the derivative of the ReLU is missing",
+        "PrintedReLU x: it is always zero",
+        "the filter is not flipped",
+    ):
+        assert words in told

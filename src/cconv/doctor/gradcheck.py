@@ -162,10 +162,14 @@ def _diagnosis(
     points = [Point(forward, x, parameters, generator(0))]
     other = _elsewhere(forward, x, points[0].y)
     if other is not None:
-        points.append(Point(forward, other, parameters, generator(1), 24))
-        # Where a ReLU is closed for all that a slip leaves, a point tells nothing: hence another.
+        # Where a ReLU is closed for all that a slip leaves, a point tells nothing: hence two more.
         mixed = np.random.default_rng(2).permutation(other.reshape(-1)).reshape(other.shape)
-        points.append(Point(forward, mixed, parameters, generator(3), 24))
+        for number, x_there in enumerate((other, mixed)):
+            try:
+                points.append(Point(forward, x_there, parameters, generator(number + 1), 24))
+            except Exception:
+                # A backward made for so many examples alone.
+                continue
     shaped = of_another_shape(points[0]) if misshapen else []
     if shaped:
         found = [d for d in found if d.slip != "wrong_shape"]

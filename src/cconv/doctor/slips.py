@@ -44,6 +44,21 @@ class Diagnosis(NamedTuple):
         What to write instead.
     error : float
         How far the slip's values are from what the layer gives, relative to the largest; NaN for "unknown".
+
+    Notes
+    -----
+    The names of slips are
+
+    - of values: zero, missing, not_finite, sign, averaged, summed, factor, float32;
+    - of an activation: derivative_missing, derivative_at_output, derivative_formula_at_input, derivative_twice,
+      derivative_inverted, value_for_derivative, softmax_diagonal, statistics_constant;
+    - of sums: one_example, one_position, one_term, one_channel, overlap_overwritten, bias_from_weight,
+      shortcut_missing;
+    - of places: swapped, transposed, transposed_weight, reversed, filter_not_flipped, filter_flipped, padding_off,
+      padding_read_out_of_bounds, stride_not_expanded, stride_repeated, dilation_left_out, whole_window,
+      window_averaged, first_of_window, to_the_maximum, ties, not_reshaped, summed_over_axis, averaged_over_axis;
+    - of what backward does: ignores_grad_y, not_linear_in_grad_y, not_returned, wrong_shape, overwritten,
+      not_repeatable, x_changed, grad_y_changed, value_changed, later_call.
     """
 
     layer: str
@@ -179,7 +194,7 @@ def _name(points: list[Point], sources: list[list[_Source]], name: str) -> list[
             if fits:
                 fits = _confirmed(fits, points[other], _tried(points[other], sources[other], name, costly), name)
         if fits:
-            return [_said(fit, name) for fit in _best(fits)]
+            return [d for fit in _best(fits) for d in _said(fit, name)]
     return [_unknown(points[first], name)]
 
 
@@ -270,20 +285,28 @@ def _best(fits: list[_Fit]) -> list[_Fit]:
     return list(seen.values())
 
 
-def _said(fit: _Fit, name: str) -> Diagnosis:
-    slips, texts, hints = [], [], []
-    if fit.guess.slip != RIGHT:
-        slips, texts, hints = [fit.guess.slip], [fit.guess.text], [fit.guess.hint]
-    if fit.factors:
-        # A size by its name, and by its number only where that is a likely slip.
-        keys = [key for key in fit.factors if not key.startswith("factor:")]
-        keys += [key for key in fit.factors if key.startswith("factor:") and (not keys or key in _PLAIN)]
-        kinds_of_factor = list(dict.fromkeys(key.split(":")[0] for key in keys))
-        slips.append(kinds_of_factor[0])
-        texts.append(_either([fit.factors[key] for key in keys]))
-        hints += [_HINTS[part] for part in kinds_of_factor[0].split("+")]
-    text = ", and ".join(texts)
-    return Diagnosis("", "", name, "+".join(slips), text, "; ".join(h for h in hints if h), fit.error)
+def _said(fit: _Fit, name: str) -> list[Diagnosis]:
+    """A finding, or several where the factor may be read in several ways."""
+    start = [] if fit.guess.slip == RIGHT else [fit.guess[:3]]
+    # A size by its name, and by its number only where that is a likely slip.
+    keys = [key for key in fit.factors if not key.startswith("factor:")]
+    keys += [key for key in fit.factors if key.startswith("factor:") and (not keys or key in _PLAIN)]
+    readings: list[list[tuple[str, str, str]]] = []
+    for slip in dict.fromkeys(key.split(":")[0] for key in keys):
+        text = _either([fit.factors[key] for key in keys if key.split(":")[0] == slip])
+        readings.append([*start, (slip, text, "; ".join(_HINTS[part] for part in slip.split("+")))])
+    return [
+        Diagnosis(
+            "",
+            "",
+            name,
+            "+".join(slip for slip, _, _ in parts),
+            ", and ".join(text for _, text, _ in parts),
+            "; ".join(hint for _, _, hint in parts if hint),
+            fit.error,
+        )
+        for parts in readings or [start]
+    ]
 
 
 def _either(texts: list[str]) -> str:

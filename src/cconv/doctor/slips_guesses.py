@@ -110,6 +110,8 @@ def _elementwise(point: Point, name: str) -> Iterator[Guess]:
     if name != "x" or x.shape != y.shape or x.size < 2:
         return
     places = point.entries(name)
+    if not len(places):
+        return
     for i in places[:12]:
         column = point.column(name, int(i))
         if column is not None and np.delete(column, i).any():
@@ -132,6 +134,10 @@ def _elementwise(point: Point, name: str) -> Iterator[Guess]:
         f"return grad_y * {formula}" if " " not in formula else f"return grad_y * ({formula})",
         lambda i: np.ones(len(i)),
     )
+
+    if np.ptp(slope(places)) < 1e-6:
+        # A constant is told as a factor.
+        return
 
     def slope_at_y(i: np.ndarray) -> np.ndarray:
         at = point.at(flat_y)
