@@ -1,5 +1,6 @@
 """The doctor: checks that say whether a network computes what its author thinks."""
 
 from .gradcheck import GradcheckReport, gradcheck
+from .slips import Diagnosis
 
-__all__ = ["GradcheckReport", "gradcheck"]
+__all__ = ["Diagnosis", "GradcheckReport", "gradcheck"]

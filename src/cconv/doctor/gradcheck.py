@@ -19,12 +19,17 @@ from .._shapes import whole
 from ..nn.layer import Buffer, Layer, Parameter, pair_of
 from ..nn.loss import Loss
 from .report import ArrayCheck, Entry, GradcheckReport
+from .slips import Diagnosis, diagnose, of_another_shape
+from .slips_point import Point
+from .slips_protocol import LATER_CALL, Breach, breaches, only_float32
+from .slips_where import inputs_of_children
 
 # The first suits most functions. Smaller ones pass between close kinks, larger ones drown rounding.
 _STEPS = (1e-5, 1e-6, 1e-7, 1e-4, 1e-3)
 _EPSILON = float(np.finfo(np.float64).eps)
 # Entries this much smaller than the largest gradient of their array are compared at that size.
 _FLOOR = 1e-3
+_INSIDE = "the layers within are right one by one"
 
 Forward = Callable[[Any], tuple[Any, Callable[..., Any]]]
 
@@ -66,7 +71,9 @@ def gradcheck(
     Returns
     -------
     GradcheckReport
-        True in a condition if all is well; print it for each value.
+        True in a condition if all is well; print it for each value. Where a gradient is wrong, its `diagnosis` says
+        how: slips that are often made (a factor left out, a filter not turned, a sum where a mean is due, ...) are
+        tried, and those that give the very values are named, with the layer within `layer` that they are made in.
 
     Raises
     ------
@@ -107,12 +114,102 @@ def gradcheck(
 
     y = _output(layer, forward, x)
     projection = rng.standard_normal(y.shape)
-    grads, problems = _analytic(forward, x, parameters, projection)
+    broken: list[Breach] = []
+    if isinstance(x, np.ndarray):
+        grad_x, broken = breaches(forward, x, parameters, projection, isinstance(layer, Loss))
+        grads: list[np.ndarray | None] = [grad_x]
+        problems = [breach.text for breach in broken if breach.slip != LATER_CALL]
+    else:
+        grads, problems = _analytic(forward, x, parameters, projection)
     probe = _Probe(forward, x, y, projection, tolerance)
     inputs = [(name, array, grad) for (name, array), grad in zip(_leaves("x", x), grads, strict=True)]
     arrays = [*inputs, *((name, p.value, p.grad.copy()) for name, p in parameters)]
     checks = [_check(probe, name, array, grad, samples, rng) for name, array, grad in arrays if grad is not None]
-    return GradcheckReport(repr(layer), checks, problems, tolerance)
+    report = GradcheckReport(repr(layer), checks, problems, tolerance)
+    if report:
+        report.diagnosis = _of_breaches(type(layer).__name__, broken)
+    elif isinstance(x, np.ndarray):
+        inside = [] if isinstance(layer, Loss) else inputs_of_children(double, lambda: forward(x))
+        report.diagnosis = _within(inside, train, tolerance)
+        if not report.diagnosis:
+            wrong = [a.name for a in checks if a.max_error > tolerance]
+            report.diagnosis = _diagnosis(type(layer).__name__, forward, x, parameters, wrong, broken)
+            if inside:
+                report.diagnosis = [d._replace(text=f"{d.text} ({_INSIDE})") for d in report.diagnosis]
+    return report
+
+
+def _within(inside: list[tuple[str, Layer, np.ndarray]], train: bool, tolerance: float) -> list[Diagnosis]:
+    """What is wrong with the layers within another, each by itself."""
+    found = []
+    for path, child, x in inside:
+        try:
+            checked = gradcheck(child, x, train=train, tolerance=tolerance)
+        except Exception:
+            # It may be made to work within its parent only.
+            continue
+        if not checked:
+            found += [d._replace(layer=f"{path}.{d.layer}" if d.layer else path) for d in checked.diagnosis]
+    return found
+
+
+def _of_breaches(kind: str, broken: list[Breach]) -> list[Diagnosis]:
+    return [Diagnosis("", kind, b.array, b.slip, b.text, b.hint, 0.0) for b in broken]
+
+
+def _diagnosis(
+    kind: str,
+    forward: Forward,
+    x: np.ndarray,
+    parameters: list[tuple[str, Parameter]],
+    wrong: list[str],
+    broken: list[Breach],
+) -> list[Diagnosis]:
+    """What the layer itself does wrong."""
+    found = _of_breaches(kind, broken)
+    if only_float32(forward, x):
+        text = "forward computes in float32 somewhere, so that numerical gradients drown in rounding"
+        hint = "keep the dtype of x: no astype, no float32 array"
+        return [*found, Diagnosis("", kind, "", "float32", text, hint, 0.0)]
+    misshapen = any(b.slip == "wrong_shape" for b in broken)
+    if not wrong and not misshapen:
+        return found
+    points = [Point(forward, x, parameters, generator(0))]
+    other = _elsewhere(forward, x, points[0].y)
+    if other is not None:
+        # Where a ReLU is closed for all that a slip leaves, a point tells nothing: hence two more.
+        mixed = np.random.default_rng(2).permutation(other.reshape(-1)).reshape(other.shape)
+        for number, x_there in enumerate((other, mixed)):
+            try:
+                points.append(Point(forward, x_there, parameters, generator(number + 1), 24))
+            except Exception:
+                # A backward made for so many examples alone.
+                continue
+    shaped = of_another_shape(points[0]) if misshapen else []
+    if shaped:
+        found = [d for d in found if d.slip != "wrong_shape"]
+    return found + [d._replace(kind=kind) for d in (*shaped, *diagnose(points, wrong))]
+
+
+def _elsewhere(forward: Forward, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Another input, in the range of the first, with one more example where the layer takes it."""
+    turned = 0.9 * np.flip(x)
+    if x.ndim > 1:
+        more = np.concatenate([turned, 0.7 * x[:1]])
+        try:
+            with np.errstate(all="ignore"):
+                y_more = np.asarray(forward(more)[0])
+            if y_more.shape == (len(more), *y.shape[1:]) and np.isfinite(y_more).all():
+                return more
+        except Exception:
+            # A layer that takes so many examples alone, or a loss with its targets.
+            pass
+    try:
+        with np.errstate(all="ignore"):
+            fits = np.isfinite(np.asarray(forward(turned)[0])).all()
+    except Exception:
+        return None
+    return turned if fits else None
 
 
 def _copied(x: Any) -> Any:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from textwrap import wrap
+
+from .slips import Diagnosis
 
 # Parameters up to this size are shown value by value, of other arrays the worst few.
 _SHOWN_WHOLE = 64
 _WORST = 3
+_WIDTH = 118
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class GradcheckReport:
     problems : list of str
         Other breaches of what `Layer.forward` promises.
     tolerance : float
+    diagnosis : list of Diagnosis
+        How the gradients are wrong: layer, array, slip, words, hint, and how well the slip explains the values; the
+        likeliest first, several for one array where more than one slip explains it. Empty for a right layer, but for
+        "later_call" where it keeps on itself what its backward needs.
     """
 
     def __init__(self, layer: str, arrays: list[ArrayCheck], problems: list[str], tolerance: float):
@@ -70,6 +78,7 @@ class GradcheckReport:
         self.max_error = max(self.errors.values(), default=0.0)
         self.kinks = sum(a.kinks for a in arrays)
         self.ok = not self.problems and self.max_error <= tolerance
+        self.diagnosis: list[Diagnosis] = []
         self._layer = layer
 
     def __bool__(self) -> bool:
@@ -83,6 +92,7 @@ class GradcheckReport:
             f"gradcheck of {self._layer}",
             f"{verdict}: largest relative error {self.max_error:.1e}, tolerance {self.tolerance:.0e}",
             *self.problems,
+            *self._findings(),
             "",
             f"{'array':<{width}}  {'shape':<{shapes}}  checked  on kinks  largest error",
         ]
@@ -95,6 +105,27 @@ class GradcheckReport:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _findings(self) -> list[str]:
+        """At most three lines for each slip: where and what, and what to write instead."""
+        grouped: dict[tuple[str, ...], list[Diagnosis]] = {}
+        for d in self.diagnosis:
+            grouped.setdefault((d.layer, d.kind, d.slip, d.text, d.hint), []).append(d)
+        lines: list[str] = []
+        named: set[tuple[str, str]] = set()
+        for (layer, kind, _, text, hint), same in grouped.items():
+            arrays = ", ".join(d.array for d in same if d.array)
+            where = f"{layer} ({kind})" if layer else kind
+            # A second name for what has one already is an alternative.
+            again = all((layer, d.array) in named and d.array for d in same)
+            named |= {(layer, d.array) for d in same}
+            start = (
+                f"{'or ' if again else ''}{where}{': ' + arrays if arrays and not text.startswith(arrays) else ''}: "
+            )
+            told = wrap(start + text, _WIDTH, subsequent_indent="  ")
+            fix = wrap(f"-> {hint}", _WIDTH, initial_indent="  ", subsequent_indent="     ") if hint else []
+            lines += (told + fix)[:3] if len(told) < 3 else [*told[:2], *fix[:1]]
+        return ["", *lines] if lines else []
 
     def _entries(self, array: ArrayCheck) -> list[str]:
         entries, title = array.entries, array.name
