@@ -8,6 +8,7 @@
     data          digits, optdigits, MNIST, Fashion-MNIST; IDX files; batches
     models        LeNet-5, ResNet-18 and ResNet-20, and networks of the pattern [[conv] * n -> pool] * m -> [linear] * k
     Trainer       the training loop: history, metrics, progress, callbacks, checkpoints to go on from
+    check         what keeps a network from learning, said before training
     gradcheck     a layer's gradients against numerical ones
     reference     every operation of `functional` in pure Python, to read and to test against
 """
@@ -20,7 +21,7 @@ from ._random import manual_seed
 from ._shapes import conv_output_size
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
-from .doctor import gradcheck
+from .doctor import check, gradcheck
 from .train import Checkpoint, Trainer
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "FormatError",
     "Trainer",
     "__version__",
+    "check",
     "conv_output_size",
     "data",
     "functional",
