@@ -296,6 +296,31 @@ def _mixing(s):
     return None
 
 
+def _one(s, change):
+    """The last layer but one."""
+    weight = _linear(s.model)[-2].weight
+    weight.value = change(weight.value)
+    return s
+
+
+def _first(s, change):
+    weight = _linear(s.model)[0].weight
+    weight.value = change(weight.value)
+    return s
+
+
+def _first_dead(s):
+    if not _has(s.model, nn.ReLU) or not _plain(s):
+        return None
+    nn.init.constant(_linear(s.model)[0].bias, -20)
+    return s
+
+
+def _sigmoids(s):
+    more = [layer for _ in range(40) for layer in (nn.Sigmoid(), nn.Linear(10, 10))]
+    return _end(s, nn.Sequential(*more))
+
+
 def _x(s, change):
     s.x = change(s.x)
     return s
@@ -326,6 +351,18 @@ def _plain(s):
 
 def _channels_last(s):
     return _x(s, lambda x: x.transpose(0, 2, 3, 1)) if _has(s.model, nn.Conv2d) else None
+
+
+def _elsewhere(s):
+    """The optimiser was made for another model."""
+    s.optimizer = optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+    return s
+
+
+def _small(s):
+    """Images smaller than the first kernel."""
+    first = s.model[0] if isinstance(s.model, nn.Sequential) else None
+    return _x(s, lambda x: x[:, :, :2, :2]) if isinstance(first, nn.Conv2d) and first.padding == 0 else None
 
 
 def _with_nan(x):
@@ -372,5 +409,30 @@ FAULTS = {
     "deaf": (("input-ignored", "constant-output"), lambda s: _own(s, Deaf())),
     "mixing": (("examples-mixed",), _mixing),
     "spare": (("layer-unused",), lambda s: Setup(Spare(s.model), s.x, s.y, s.loss)),
+    "one tiny": (("weight-scale",), lambda s: _plain(s) and _one(s, lambda w: w * 1e-5)),
+    "one huge": (("weight-scale",), lambda s: _plain(s) and _one(s, lambda w: w * 100)),
+    "one positive": (("positive-weights",), lambda s: _deep(s) and _one(s, lambda w: np.abs(w))),
+    "one equal": (("identical-filters",), lambda s: _deep(s) and _one(s, lambda w: w * 0 + 0.1)),
+    "nan weight": (("weights-not-finite",), lambda s: _deep(s) and _one(s, lambda w: w + np.nan)),
+    "other optimizer": (("learning-rate",), _elsewhere),
+    "slow": (("learning-rate",), lambda s: _lr(s, 1e-10)),
+    "small kernel": (("kernel-too-large",), _small),
+    "eight times": (
+        ("weight-scale", "initial-loss", "exploding-gradient", "saturated"),
+        lambda s: _plain(s) and _weights(s, lambda p: nn.init.normal(p, 0, 8 / np.sqrt(nn.init.fan(p.value.shape)[0]))),
+    ),
+    "first layer": (("weight-scale",), lambda s: _plain(s) and _first(s, lambda w: w * 1e-4)),
+    "first dead": (("large-bias", "dead-units", "saturated"), _first_dead),
+    "0 to 20": (("input-scale",), lambda s: _bare(s) and _x(s, lambda x: x * 20)),
+    "shifted": (("input-scale",), lambda s: _bare(s) and _x(s, lambda x: x + 50)),
+    "one bad label": (("label-range",), lambda s: _y(s, lambda y: np.concatenate([y[:-1], [11]]))),
+    "log-softmax missing": (("missing-softmax",), lambda s: _end(s, nn.Softmax(), nn.NLLLoss())),
+    "relu then sigmoid": (
+        ("relu-before-loss",),
+        lambda s: _end(s, nn.Sequential(nn.ReLU(), nn.Sigmoid()), nn.BCELoss(), one_hot(s.y)),
+    ),
+    "two linear": (("missing-activation", "no-activation"), lambda s: _end(s, nn.Linear(10, 10))),
+    "nine outputs": (("label-range",), lambda s: _end(s, nn.Sequential(nn.ReLU(), nn.Linear(10, 9)))),
+    "forty sigmoids": (("vanishing-gradient", "constant-output"), _sigmoids),
     "fast": (("learning-rate",), lambda s: _lr(s, 3.0)),
 }  # fmt: skip

@@ -128,7 +128,8 @@ def _look(
     found += _step(case, goals)
     found += targets.contradicting(case.x, case.y)
     found += _after(case, goals, moved, begun + seconds)
-    if case.value is not None and math.isfinite(case.value) and not any(f.kind == "not-finite" for f in found):
+    # Where an error was found, seconds of training would only confirm it.
+    if case.value is not None and math.isfinite(case.value) and not any(f.severity == "error" for f in found):
         few = overfit.few(case.y)
         fresh = Case(model, loss, None, None, case.watched, case.logits)
         x16, y16 = take(case.x, few[few < _length(case.x)]), take(case.y, few[few < _length(case.x)])

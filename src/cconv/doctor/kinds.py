@@ -46,7 +46,7 @@ _LISTED = {
     "target-range": "targets that the outputs cannot reach",
     "labels-as-numbers": "labels of classes are fitted as if they were quantities",
     "target-constant": "all targets are alike",
-    "loss-error": "the loss raises an error",
+    "contradicting-labels": "equal inputs with different labels",
     # The end of the network and the loss do not fit.
     "single-output": "a softmax over one output",
     "softmax-axis": "a softmax over the examples of a batch",
@@ -56,12 +56,13 @@ _LISTED = {
     "relu-before-loss": "a ReLU takes away half of the outputs' range",
     "squashed-logits": "a bounded activation before cross-entropy",
     "dropout-before-output": "dropout on the outputs themselves",
+    "loss-error": "the loss raises an error",
     # The network.
     "no-activation": "a network of linear layers alone",
     "missing-activation": "two linear layers with nothing between them",
     "backward-zero": "a layer hands back a gradient of zeros",
-    "wrong-gradient": "a layer's gradient is not that of its output",
     "no-gradient": "a layer does not add its parameters' gradients",
+    "wrong-gradient": "a layer's gradient is not that of its output",
     "layer-unused": "a layer that is never called",
     "examples-mixed": "an example's output depends on those beside it",
     # The weights.
@@ -75,21 +76,21 @@ _LISTED = {
     "feature-scales": "features of very different size",
     "target-scale": "targets far larger than 1",
     "fan-from-image": "weights scaled by the size of the image",
-    "learning-rate": "a first step too large or too small for the weights",
     # What is seen where something is wrong.
     "input-ignored": "outputs do not depend on the input",
-    "exploding-gradient": "gradients that dwarf the weights",
     "not-finite": "NaN or infinity in the first step",
+    "exploding-gradient": "gradients that dwarf the weights",
     "saturated": "activations at the ends of their range",
     "dead-units": "units that never fire",
+    "vanishing-signal": "activations that fade on their way to the last layers",
     "constant-output": "the same output for every example",
     "vanishing-gradient": "gradients that fade on their way to the first layers",
     "zero-gradient": "parameters whose gradient is zero",
     "initial-loss": "a loss at the start far above that of a guess",
+    "learning-rate": "a first step too large or too small for the weights",
     "cannot-overfit": "a handful of examples cannot be learned",
     # Worth knowing.
     "class-imbalance": "classes of very different size",
-    "contradicting-labels": "equal inputs with different labels",
     "input-offset": "inputs far from centred",
     "bias-before-norm": "a bias that normalisation takes away again",
     "frozen": "parameters that are not trained",
@@ -99,10 +100,13 @@ _LISTED = {
 KINDS: dict[str, Kind] = {name: Kind(i, about) for i, (name, about) in enumerate(_LISTED.items())}
 
 _NUMERIC = (
-    *("exploding-gradient", "not-finite", "saturated", "dead-units", "constant-output", "vanishing-gradient"),
-    *("zero-gradient", "initial-loss", "cannot-overfit", "learning-rate"),
+    *("exploding-gradient", "not-finite", "saturated", "dead-units", "vanishing-signal", "constant-output"),
+    *("vanishing-gradient", "zero-gradient", "initial-loss", "cannot-overfit", "learning-rate"),
 )
-_BLOCKED = ("constant-output", "vanishing-gradient", "zero-gradient", "initial-loss", "cannot-overfit", "input-ignored")
+_BLOCKED = (
+    *("vanishing-signal", "constant-output", "vanishing-gradient", "zero-gradient", "initial-loss", "cannot-overfit"),
+    "input-ignored",
+)
 
 # What each kind may bring about.
 EFFECTS: dict[str, tuple[str, ...]] = {
@@ -120,10 +124,10 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     ),
     "labels-as-numbers": ("target-scale", "cannot-overfit", "initial-loss", "exploding-gradient", "learning-rate"),
     "target-constant": ("cannot-overfit", "class-imbalance"),
-    "single-output": _BLOCKED,
-    "softmax-axis": ("missing-softmax", "examples-mixed", *_BLOCKED),
+    "single-output": ("loss-error", *_BLOCKED),
+    "softmax-axis": ("missing-softmax", "examples-mixed", "loss-error", *_BLOCKED),
     "double-softmax": ("cannot-overfit", "vanishing-gradient", "squashed-logits", "initial-loss"),
-    "missing-softmax": ("cannot-overfit", "initial-loss"),
+    "missing-softmax": ("cannot-overfit", "initial-loss", "loss-error"),
     "missing-sigmoid": ("cannot-overfit", "initial-loss", "loss-error"),
     "relu-before-loss": ("cannot-overfit", "dead-units", "zero-gradient", "initial-loss", "constant-output"),
     "squashed-logits": ("cannot-overfit", "saturated"),
@@ -141,13 +145,21 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "input-scale": ("feature-scales", "input-offset", *_NUMERIC),
     "feature-scales": _NUMERIC,
     "target-scale": ("initial-loss", "exploding-gradient", "cannot-overfit", "learning-rate"),
-    "fan-from-image": ("vanishing-gradient", "cannot-overfit", "constant-output"),
+    "fan-from-image": ("vanishing-signal", "vanishing-gradient", "cannot-overfit", "constant-output"),
     "learning-rate": (),
-    "input-ignored": ("constant-output", "zero-gradient", "vanishing-gradient", "cannot-overfit"),
+    "input-ignored": (
+        "constant-output",
+        "dead-units",
+        "saturated",
+        "zero-gradient",
+        "vanishing-gradient",
+        "cannot-overfit",
+    ),
     "exploding-gradient": ("initial-loss", "learning-rate", "cannot-overfit"),
-    "not-finite": (*_NUMERIC, "input-ignored"),
+    "not-finite": (*(kind for kind in _NUMERIC if kind != "not-finite"),),
     "saturated": ("constant-output", "vanishing-gradient", "zero-gradient", "initial-loss", "cannot-overfit"),
     "dead-units": ("constant-output", "vanishing-gradient", "zero-gradient", "cannot-overfit", "initial-loss"),
+    "vanishing-signal": ("constant-output", "vanishing-gradient", "zero-gradient", "cannot-overfit"),
     "constant-output": ("vanishing-gradient", "cannot-overfit"),
     "vanishing-gradient": ("zero-gradient", "cannot-overfit"),
     "zero-gradient": ("cannot-overfit",),

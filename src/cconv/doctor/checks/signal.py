@@ -22,9 +22,13 @@ _END = 0.0067
 # The smallest gradient of a layer over the largest, per weight.
 FADED, GONE = 1e-5, 1e-8
 # A gradient's norm over the weights'.
-STRONG, OVERWHELMING = 30.0, 300.0
+STRONG, OVERWHELMING = 30.0, 1000.0
 # The spread of the outputs over the examples, beside their size.
-SAME = 1e-5
+SAME, EQUAL = 1e-5, 1e-7
+# The same of what goes into a layer, where silent units are no surprise.
+FLAT = 1e-2
+# Activations over the inputs.
+LOST = 1e-6
 
 
 def signals(case: Case, targets: Targets) -> Iterator[Finding]:
@@ -32,6 +36,7 @@ def signals(case: Case, targets: Targets) -> Iterator[Finding]:
     yield from _zeros_from(case)
     yield from _saturated(case)
     yield from _dead(case)
+    yield from _fading(case)
     yield from _constant(case)
     yield from _first_loss(case, targets)
     yield from _gradients(case)
@@ -139,7 +144,9 @@ def _dead(case: Case) -> Iterator[Finding]:
             continue
         silent = np.logical_not((per_unit(call.y) > 0).any(axis=0))
         silent = np.atleast_1d(silent)
-        if silent.mean() > DEAD and (len(silent) > 1 or silent.all()):
+        # Where the input itself is the same for every example, that is what is wrong.
+        faded = not silent.all() and rms(call.x.std(0, dtype=np.float64)) < FLAT * rms(call.x)
+        if silent.mean() > DEAD and not faded:
             found.append((float(silent.mean()), call))
     if not found:
         return
@@ -165,8 +172,41 @@ def _dead(case: Case) -> Iterator[Finding]:
     )
 
 
+def _fading(case: Case) -> Iterator[Finding]:
+    """Activations that shrink from layer to layer until only biases speak."""
+    calls = [call for call in case.linear if np.isfinite(call.x).all()]
+    if len(calls) < 2:
+        return
+    first = rms(calls[0].x)
+    for call in calls[1:]:
+        size = rms(call.x)
+        if 0 < size < LOST * min(first, 1.0):
+            yield Finding(
+                "vanishing-signal",
+                "error",
+                f"activations shrink from {first:.2g} at the input to {size:.1g} before {call.name}",
+                (f"nn.init.{initialiser(case, calls[0])}({code(calls[0].path)}.weight)   # and the others",),
+                call.path,
+                evidence={"input": first, "size": size},
+            )
+            return
+
+
 def _constant(case: Case) -> Iterator[Finding]:
     logits = case.logits
+    for call in case.watched.leaves:
+        # An activation at the end of its range is another matter.
+        own = not type(call.layer).__module__.startswith("cconv.")
+        if own and call.plain and len(call.y) > 3 and _loses(call) and case.range_of(call) is None:
+            yield Finding(
+                "input-ignored",
+                "error",
+                f"{call.name} gives the same for every example, whatever its input",
+                (f"see that forward of {code(call.path)} uses x",),
+                call.path,
+                evidence={"output": rms(call.y)},
+            )
+            return
     if not isinstance(logits, np.ndarray) or len(logits) < 4 or not np.isfinite(logits).all():
         return
     spread, size = rms(logits.std(0, dtype=np.float64)), rms(logits)
@@ -190,16 +230,16 @@ def _constant(case: Case) -> Iterator[Finding]:
         return
     yield Finding(
         "constant-output",
-        "error",
+        "error" if spread < EQUAL * size else "warning",
         f"outputs are the same for every example (size {size:.2g}, spread {spread:.1g}){where}",
-        ("for p in model.parameters():\n    if p.value.ndim > 1: nn.init.he_uniform(p)".replace("\n   ", ""),)
-        if lost is None
-        else (f"print({code(path)}.weight.value.std())",)
-        if isinstance(lost.layer, LINEAR)
-        else (),
+        ("for p in model.parameters(): p.value.ndim > 1 and nn.init.he_uniform(p)",),
         path,
         evidence={"spread": spread, "size": size},
     )
+
+
+def _loses(call: Call) -> bool:
+    return bool((call.x != call.x[:1]).any()) and not (call.y != call.y[:1]).any() and call.y.shape[0] == len(call.x)
 
 
 def _varies(y: np.ndarray) -> bool:
@@ -218,7 +258,7 @@ def _first_loss(case: Case, targets: Targets) -> Iterator[Finding]:
         size = rms(logits - logits.mean(1, keepdims=True))
         yield Finding(
             "initial-loss",
-            "warning" if case.value < 20 * guess else "error",
+            "warning",
             f"the first loss is {case.value:.3g}, that of a guess among {logits.shape[1]} classes "
             f"ln({logits.shape[1]}) = {guess:.2f} (logits of size {size:.3g})",
             (f"nn.init.xavier_uniform({code(case.linear[-1].path)}.weight)",) if case.linear else (),
@@ -248,20 +288,19 @@ def _gradients(case: Case) -> Iterator[Finding]:
     faded = [(size / largest, call) for call, size in sized if 0 < size < FADED * largest]
     if faded:
         ratio, call = faded[0]
-        sigmoids = sum(isinstance(each.layer, nn.Sigmoid) for each in case.watched.leaves)
-        told = f": {sigmoids} sigmoids, each of which takes at least 3/4 of it" if sigmoids > 2 else ""
-        cures: tuple[str, ...] = (
-            ("nn.ReLU() for nn.Sigmoid(), with nn.init.he_uniform",)
-            if sigmoids > 2
-            else ("nn.BatchNorm2d after each convolution",)
-        )
+        sigmoids = [each for each in case.watched.leaves if isinstance(each.layer, nn.Sigmoid)]
+        told, cures = "", ["for p in model.parameters(): p.value.ndim > 1 and nn.init.he_uniform(p)"]
+        if len(sigmoids) > 2:
+            told = f": {len(sigmoids)} sigmoids, each of which takes at least 3/4 of it"
+            cures = [f"{code(sigmoids[0].path)} = nn.ReLU()   # and the others"]
         if not any(isinstance(each.layer, NORMS) for each in case.watched.leaves):
-            cures = *cures, f"nn.init.{initialiser(case, call)}({code(call.path)}.weight)"
+            norm = f"nn.BatchNorm{2 if call.y.ndim == 4 else 1}d({call.y.shape[1]})"
+            cures.append(f"{code(call.path)} = nn.Sequential({code(call.path)}, {norm})   # and the others")
         yield Finding(
             "vanishing-gradient",
             "error" if ratio < GONE else "warning",
             f"the gradient of {call.name} is {ratio:.0e} of the largest{told}",
-            cures,
+            tuple(cures),
             call.path,
             evidence={"ratio": ratio, "layers": len(faded)},
         )

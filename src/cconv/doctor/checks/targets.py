@@ -319,7 +319,7 @@ def contradicting(x: Any, y: Any) -> Iterator[Finding]:
     if clashes > 0.02 * len(x):
         yield Finding(
             "contradicting-labels",
-            "warning",
+            "warning" if clashes > 0.2 * len(x) else "note",
             f"{clashes} of {len(x)} examples have the input of another, and another target",
             ("_, first = np.unique(x, axis=0, return_index=True); x, y = x[first], y[first]",),
             evidence={"examples": clashes},

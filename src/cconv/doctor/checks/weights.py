@@ -13,7 +13,7 @@ from ..watch import Call
 from .case import Case, code, initialiser, listed, own_weight, rms
 
 # A weight's spread over the smallest and the largest of the usual initialisers for its shape.
-TINY, SMALL, LARGE, HUGE = 0.05, 0.2, 3.0, 8.0
+TINY, SMALL, LARGE = 0.05, 0.2, 3.0
 _ENOUGH = 20  # weights that do not agree in sign by chance
 
 
@@ -150,11 +150,10 @@ def _scales(case: Case, calls: list[Call]) -> Iterator[Finding]:
         first = found[0][1]
         fan = init.fan(call.layer.weight.value.shape)[0]
         spread = rms(call.layer.weight.value)
-        extreme = ratio < TINY or ratio > HUGE
-        inner = [each for _, each, _ in found if not _ends(case, each)]
+        # Some learn all the same: what follows from it decides how bad it is.
         yield Finding(
             "weight-scale",
-            "error" if extreme and (inner or word == "large") else "warning",
+            "warning",
             f"weights of {listed([each for _, each, _ in found])} are too {word}: those of {call.name} have size "
             f"{spread:.2g}, "
             f"and with {fan} terms to a sum {wanted:.2g} is usual",
