@@ -365,6 +365,11 @@ def _small(s):
     return _x(s, lambda x: x[:, :, :2, :2]) if isinstance(first, nn.Conv2d) and first.padding == 0 else None
 
 
+def _nan_row(y):
+    y[3] = np.nan
+    return y
+
+
 def _with_nan(x):
     x = x.copy()
     x[7, 0, 2, 3] = np.nan
@@ -379,6 +384,7 @@ FAULTS = {
     "divided twice": (("input-scale",), lambda s: _bare(s) and _x(s, lambda x: x / 255)),
     "constant": (("input-constant",), lambda s: _x(s, lambda x: np.zeros_like(x) + x[:1])),
     "nan": (("input-not-finite",), lambda s: _x(s, _with_nan)),
+    "nan target": (("target-not-finite",), lambda s: _end(s, nn.Identity(), nn.MSELoss(), _nan_row(one_hot(s.y)))),
     "from 1": (("labels-one-based",), lambda s: _y(s, lambda y: y + 1)),
     "floats": (("label-dtype",), lambda s: _y(s, lambda y: y.astype(np.float32))),
     "column": (("label-shape",), lambda s: _y(s, lambda y: y[:, None])),

@@ -37,6 +37,7 @@ _LISTED = {
     "weights-not-finite": "weights hold NaN or infinity",
     "input-constant": "all inputs are alike",
     # The targets and the loss do not fit.
+    "target-not-finite": "targets hold NaN or infinity",
     "label-dtype": "labels are not integers",
     "label-shape": "labels have a shape that the loss does not take",
     "label-one-hot": "one-hot rows where the loss takes labels",
@@ -115,6 +116,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "input-not-finite": (*_NUMERIC, "input-ignored"),
     "weights-not-finite": (*_NUMERIC, "input-ignored", "positive-weights", "weight-scale", "large-bias"),
     "input-constant": (*_BLOCKED, "dead-units", "contradicting-labels", "input-offset", "input-scale"),
+    "target-not-finite": _NUMERIC,
     "label-one-hot": ("cannot-overfit",),
     "labels-one-based": ("cannot-overfit", "class-imbalance"),
     "label-range": ("cannot-overfit", "class-imbalance"),

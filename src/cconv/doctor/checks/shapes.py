@@ -61,18 +61,15 @@ def _mend(error: Exception, call: Call | None, mended: Mended) -> Finding:
     path, name = (call.path, call.name) if call else ("", type(mended.model).__name__)
     x = mended.x
     array = isinstance(x, np.ndarray)
-    if isinstance(error, TypeError) and array and x.dtype.kind in "iub" and "dtype" in str(error):
-        top = float(x.max(initial=0))
-        cure = "x = x.astype(np.float32) / 255" if top > 16 else f"x = x.astype(np.float32) / {max(top, 1):g}"
+    if isinstance(error, TypeError) and array and x.dtype.kind in "iubf" and "dtype" in str(error):
+        top = float(x.max(initial=0)) if x.dtype.kind != "f" else 1.0
+        cures: tuple[str, ...] = (f"x = x.astype(np.float32) / {top:g}" if top > 1 else "x = x.astype(np.float32)",)
+        if top > 16:
+            cures = "x = x.astype(np.float32) / 255", "model = nn.Sequential(nn.Rescale(1 / 255), model)"
         mended.x = x.astype(np.float32)
-        return Finding(
-            "input-dtype",
-            "error",
-            f"x has dtype {x.dtype} (0 to {top:g}), and {name} takes floats",
-            (cure, "model = nn.Sequential(nn.Rescale(1 / 255), model)"),
-            path,
-            evidence={"max": top},
-        )
+        told = "" if x.dtype.kind == "f" else f" (up to {top:g})"
+        cause = f"x has dtype {x.dtype}{told}, and {name} takes float32 or float64"
+        return Finding("input-dtype", "error", cause, cures, path, evidence={"max": top})
     message = str(error)
     if array and not mended.transposed and x.ndim == 4 and "NHWC" in message:
         mended.x, mended.transposed = np.ascontiguousarray(x.transpose(0, 3, 1, 2)), True

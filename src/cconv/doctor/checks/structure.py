@@ -39,7 +39,7 @@ def activations(case: Case) -> Iterator[Finding]:
     first, second, pooled = pairs[0]
     between = " but a pooling" if pooled else ""
     several = f", and so on: {len(pairs)} such pairs" if len(pairs) > 1 else ""
-    cure = f"{code(second.path)}: put nn.ReLU() before it"
+    cure = f"{code(second.path)} = nn.Sequential(nn.ReLU(), {code(second.path)})"
     evidence = {"pairs": len(pairs)}
     if bent:
         yield Finding(

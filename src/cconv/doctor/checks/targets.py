@@ -27,6 +27,18 @@ def before_loss(case: Case, targets: Targets) -> Iterator[Finding]:
     logits, y = case.logits, targets.sample
     if not isinstance(y, np.ndarray) or not isinstance(logits, np.ndarray):
         return
+    scanned = targets.whole if isinstance(targets.whole, np.ndarray) else y
+    if scanned.dtype.kind == "f" and not np.isfinite(scanned).all():
+        bad = np.logical_not(np.isfinite(scanned.reshape(len(scanned), -1)).all(axis=1))
+        yield Finding(
+            "target-not-finite",
+            "error",
+            f"y holds NaN or infinity in {int(bad.sum())} of {len(scanned)} examples "
+            f"(the first is number {int(bad.argmax())})",
+            ("keep = np.isfinite(y).reshape(len(y), -1).all(1); x, y = x[keep], y[keep]",),
+            evidence={"examples": bad.sum(), "first": bad.argmax()},
+        )
+        return
     if isinstance(case.loss, LABELLED):
         yield from _labels(case, targets)
     elif isinstance(case.loss, NUMBERED):
@@ -108,6 +120,8 @@ def _labels(case: Case, targets: Targets) -> Iterator[Finding]:
         if isinstance(targets.whole, np.ndarray):
             targets.whole = np.round(targets.whole).astype(np.int64)
     if y.dtype.kind == "b":
+        cause = f"y has dtype {y.dtype}, and {kind} takes integer labels"
+        yield Finding("label-dtype", "error", cause, ("y = y.astype(np.int64)",))
         targets.sample = y = y.astype(np.int64)
     if y.dtype.kind not in "iu":
         return
