@@ -194,8 +194,8 @@ def _from_image(case: Case, calls: list[Call]) -> Iterator[Finding]:
                     "warning",
                     f"weights of {call.name} lie within {bound:.3g}, which is sqrt({text}): the fan is counted in "
                     "filter taps, "
-                    f"{fan_in} in and {fan_out} out, and gives {right:.3g} (as it is, no sum here is larger than "
-                    f"{largest:.3g})",
+                    f"{fan_in} in and {fan_out} out, and gives {right:.3g} "
+                    f"(as it is, no sum of {alike[-1].name} is larger than {largest:.3g})",
                     (_redraw(case, call),),
                     call.path,
                     evidence={
