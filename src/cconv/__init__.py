@@ -11,6 +11,7 @@
     Trainer       the training loop: history, metrics, progress, callbacks, checkpoints to go on from
     train         what goes with it: early stopping, best weights, logs, a learning-rate range test, batched prediction
     metrics       precision, recall, F1, confusion matrix and their kin, of labels and over batches
+    check         what keeps a network from learning, said before training
     gradcheck     a layer's gradients against numerical ones
     reference     every operation of `functional` in pure Python, to read and to test against
 """
@@ -23,7 +24,7 @@ from ._random import manual_seed
 from ._shapes import conv_output_size
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
-from .doctor import gradcheck
+from .doctor import check, gradcheck
 from .train import Checkpoint, Trainer
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "FormatError",
     "Trainer",
     "__version__",
+    "check",
     "conv_output_size",
     "data",
     "functional",

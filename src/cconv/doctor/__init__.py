@@ -1,6 +1,16 @@
-"""The doctor: checks that say whether a network computes what its author thinks."""
+"""The doctor: checks that say whether a network computes what its author thinks, and what keeps it from learning.
 
+check.py       check: data, network, loss and start, before training (checks/ has a subject a file)
+findings.py    Finding, Report; kinds.py has the words for kinds, folding.py what follows from what
+gradcheck.py   gradcheck: a layer's gradients against numerical ones (report.py: its report; slips*.py: how
+              they are wrong)
+watch.py       the calls of a step, forward and backward; trace.py: where NaN or infinity begins
+"""
+
+from .check import check
+from .findings import Finding, Report
 from .gradcheck import GradcheckReport, gradcheck
+from .kinds import KINDS
 from .slips import Diagnosis
 
-__all__ = ["Diagnosis", "GradcheckReport", "gradcheck"]
+__all__ = ["KINDS", "Diagnosis", "Finding", "GradcheckReport", "Report", "check", "gradcheck"]

@@ -1,0 +1,156 @@
+"""What the checks are given, and the small questions that they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ... import nn
+from ...nn.layer import Layer, Parameter
+from ..watch import Call, Watched
+
+LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
+# What neither bends a signal nor mixes examples: linear layers on both sides of it are one linear map.
+PASSING = (
+    *(nn.Flatten, nn.Identity, nn.Dropout, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d),
+    *(nn.Rescale, nn.Normalize, *NORMS),
+)
+LABELLED = (nn.CrossEntropyLoss, nn.NLLLoss)
+NUMBERED = (nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss, nn.BCELoss)  # BCEWithLogitsLoss is a BCELoss
+
+
+@dataclass
+class Case:
+    """Copies of all that `check` was given, and one step of training with them.
+
+    Attributes
+    ----------
+    model, loss
+    x, y
+        The sample, mended where it had to be.
+    watched : Watched
+        The calls of the step.
+    logits : array, or tuple or dict of arrays
+    value : float or None
+        The loss; None where there is none.
+    grad : array or None
+        The gradient of the loss with respect to `logits`.
+    """
+
+    model: Layer
+    loss: Any
+    x: Any
+    y: Any
+    watched: Watched
+    logits: Any = None
+    value: float | None = None
+    grad: Any = None
+    bounds: dict[int, tuple[float, float] | None] = field(default_factory=dict)
+
+    @property
+    def linear(self) -> list[Call]:
+        """The calls of linear layers and convolutions, in order."""
+        return [call for call in self.watched.leaves if isinstance(call.layer, LINEAR) and call.plain]
+
+    @property
+    def last(self) -> Call | None:
+        """The call that gave the outputs, flattening and the like apart."""
+        call = self.watched.maker(self.logits)
+        while call is not None and isinstance(call.layer, (nn.Flatten, nn.Identity)):
+            call = call.source
+        return call
+
+    def followers(self, call: Call) -> list[Call]:
+        """The calls that take this one's output as it is."""
+        return [other for other in self.watched.leaves if other.source is call]
+
+    def normalised(self, call: Call) -> bool:
+        """Whether a normalisation takes this call's output."""
+        return any(isinstance(other.layer, NORMS) for other in self.followers(call))
+
+    def range_of(self, call: Call) -> tuple[float, float] | None:
+        """Between which bounds the outputs of an activation lie; None for other layers."""
+        key = id(call.layer)
+        if key not in self.bounds:
+            self.bounds[key] = _range(call)
+        return self.bounds[key]
+
+
+def code(path: str, root: str = "model") -> str:
+    """How Python says a layer's path: ``model.layer1[0].conv1``."""
+    parts = [part for part in path.split(".") if part]
+    return root + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
+
+
+def rms(array: Any) -> float:
+    """The root of the mean square, in float64."""
+    array = np.asarray(array)
+    return float(np.sqrt(np.square(array, dtype=np.float64).mean())) if array.size else 0.0
+
+
+def own_weight(layer: Layer) -> np.ndarray | None:
+    """The weight of a linear layer or convolution as (units, terms of each)."""
+    weight = vars(layer).get("weight")
+    if not isinstance(layer, LINEAR) or not isinstance(weight, Parameter) or not weight.value.size:
+        return None
+    value = weight.value
+    if isinstance(layer, nn.ConvTranspose2d):
+        value = np.moveaxis(value, 0, 1)
+    return value.reshape(len(value), -1)
+
+
+def per_unit(array: np.ndarray) -> np.ndarray:
+    """(numbers, units): units are channels, or features."""
+    return array.reshape(len(array), -1) if array.ndim < 3 else np.moveaxis(array, 1, -1).reshape(-1, array.shape[1])
+
+
+def initialiser(case: Case, call: Call) -> str:
+    """The initialiser that suits what follows a layer."""
+    seen, others = 0, case.followers(call)
+    while others and seen < 4:
+        if any(isinstance(other.layer, (nn.Sigmoid, nn.Tanh, nn.Softmax)) for other in others):
+            return "xavier_uniform"
+        if not isinstance(others[0].layer, PASSING):
+            break
+        others, seen = case.followers(others[0]), seen + 1
+    return "he_uniform" if others else "xavier_uniform"
+
+
+def listed(calls: list[Call]) -> str:
+    """``Conv2d '0' and 3 more layers``."""
+    more = len(calls) - 1
+    return calls[0].name + (f" and {more} more layer{'s' if more > 1 else ''}" if more else "")
+
+
+def _range(call: Call) -> tuple[float, float] | None:
+    known: list[tuple[type, tuple[float, float]]] = [
+        (nn.Sigmoid, (0, 1)),
+        (nn.Tanh, (-1, 1)),
+        (nn.Softmax, (0, 1)),
+        (nn.ReLU, (0, np.inf)),
+        (nn.Softplus, (0, np.inf)),
+        (nn.LogSoftmax, (-np.inf, 0)),
+    ]
+    for kind, bounds in known:
+        if isinstance(call.layer, kind):
+            return bounds
+    if not call.plain or call.x.shape != call.y.shape or call.layer.parameters() or isinstance(call.layer, PASSING):
+        return None
+    # An activation of one's own: what it makes of large numbers.
+    try:
+        with np.errstate(all="ignore"):
+            at = [
+                type(call.layer).forward(call.layer, np.full_like(call.x[:1], v), False)[0]
+                for v in (-200, -50, 50, 200)
+            ]
+        low, lower, upper, high = (float(np.mean(y)) for y in at)
+    except Exception:
+        return None
+    if not np.isfinite([low, lower, upper, high]).all() or low == high:
+        return None
+    span = abs(upper - lower)
+    bounds = low if abs(low - lower) < 1e-3 * span else -np.inf, high if abs(high - upper) < 1e-3 * span else np.inf
+    return None if bounds == (-np.inf, np.inf) or bounds[0] > bounds[1] else bounds

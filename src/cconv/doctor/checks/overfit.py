@@ -1,0 +1,142 @@
+"""Can the network learn 16 examples? What cannot will not learn 60,000."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ...nn.layer import Parameter, pair_of
+from ...optim import Adam
+from ..findings import Finding
+from .case import Case
+
+EXAMPLES = 16
+RATES = (1e-3, 1e-2, 3e-3, 1e-4)
+# Several sigmoids stay on a plateau for hundreds of steps.
+STEPS, ENOUGH = 1000, 400
+# The loss must fall this much below that of the best answer that does not look at the input.
+GAIN = 0.1
+
+
+def overfit(case: Case, x: Any, y: Any, deadline: float) -> Iterator[Finding]:
+    """Train copies on a few examples, with several learning rates.
+
+    Parameters
+    ----------
+    case : Case
+        Its model and loss as they were before any step.
+    x, y
+        The examples.
+    deadline : float
+        Of `time.perf_counter`.
+    """
+    constant = _best_constant(case, y)
+    if constant is None or constant <= 1e-12:
+        return
+    goal = (1 - GAIN) * constant
+    best, first, tried, steps = math.inf, math.nan, [], 0
+    for i, lr in enumerate(RATES):
+        now = time.perf_counter()
+        # The likeliest rates come first, and have most of the time.
+        until = now + (deadline - now) / (2 if i < len(RATES) - 1 else 1)
+        losses = _train(case, x, y, lr, until, goal)
+        if losses is None:
+            return
+        if losses and math.isnan(first):
+            first = losses[0]
+        best = min([best, *losses])
+        if best <= goal:
+            return
+        if len(losses) >= ENOUGH:
+            tried.append(lr)
+            steps = max(steps, len(losses))
+    if len(tried) < 2:
+        yield Finding(
+            "overfit-not-tried",
+            "note",
+            f"there was no time to see whether {len(y)} examples can be learned",
+            ("cconv.check(..., seconds=60)",),
+            evidence={"best": best, "constant": constant},
+        )
+        return
+    rates = ", ".join(f"{lr:g}" for lr in tried)
+    yield Finding(
+        "cannot-overfit",
+        "error",
+        f"{steps} steps of Adam on {len(y)} examples end at a loss of {best:.3g} at best (learning rates {rates}); "
+        f"{constant:.3g} needs no look at the input",
+        ("see the layers: cconv.gradcheck(layer, x) for those of your own",),
+        evidence={"first": first, "best": best, "constant": constant, "steps": steps},
+    )
+
+
+def _train(case: Case, x: Any, y: Any, lr: float, until: float, goal: float) -> list[float] | None:
+    """The losses of a short training; None where a step raises."""
+    model, loss = copy.deepcopy((case.model, case.loss))
+    model.zero_grad()
+    parameters = [p for p in model.parameters() if p.trainable]
+    if not parameters:
+        return None
+    optimizer, losses = Adam(parameters, lr=lr), []
+    try:
+        with np.errstate(all="ignore"):
+            for _ in range(STEPS):
+                logits, backward = pair_of(model, model.forward(x))
+                value, loss_backward = loss.forward(logits, y)
+                value = float(np.mean(value))
+                losses.append(value if math.isfinite(value) else math.inf)
+                if not math.isfinite(value) or value <= goal or time.perf_counter() > until:
+                    break
+                backward(loss_backward(), need_x=False)
+                optimizer.step()
+                optimizer.zero_grad()
+    except Exception:
+        return None
+    return losses
+
+
+def _best_constant(case: Case, y: Any) -> float | None:
+    """The loss of the best output that is the same for all examples, of any loss: found by descent."""
+    logits = case.logits
+    if not isinstance(logits, np.ndarray):
+        return None
+    n = len(y)
+    constant = Parameter(np.zeros((1, *logits.shape[1:]), logits.dtype))
+    constant.value = np.clip(logits[:1], -3, 3)
+    loss = copy.deepcopy(case.loss)
+    optimizer, best = Adam([constant], lr=0.1), math.inf
+    try:
+        with np.errstate(all="ignore"):
+            for step in range(200):
+                optimizer.lr = 0.1 if step < 100 else 0.02
+                value, backward = loss.forward(np.repeat(constant.value, n, 0), y)
+                value = float(np.mean(value))
+                if not math.isfinite(value):
+                    break
+                best = min(best, value)
+                grad = np.asarray(backward())
+                if not np.isfinite(grad).all():
+                    break
+                constant.add_grad(grad.sum(0, keepdims=True, dtype=logits.dtype))
+                optimizer.step()
+                optimizer.zero_grad()
+    except Exception:
+        return None
+    return best if math.isfinite(best) else None
+
+
+def few(y: Any, count: int = EXAMPLES) -> np.ndarray:
+    """Rows of a few examples: of every class in turn, where targets are labels."""
+    labels = np.asarray(y) if isinstance(y, np.ndarray) else np.zeros(0)
+    if labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels):
+        turn = np.zeros(len(labels), np.int64)
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)
+            turn[rows] = np.arange(len(rows))
+        return np.sort(np.lexsort((np.arange(len(labels)), turn))[:count])
+    return np.arange(count)

@@ -1,0 +1,340 @@
+"""Activations and gradients, layer by layer, in one step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ... import nn
+from ..findings import Finding
+from ..watch import Call
+from .case import LINEAR, NORMS, Case, code, initialiser, listed, per_unit, rms
+from .targets import Targets
+
+# Shares of a layer's outputs at the ends of their range, and of its units that never fire.
+SATURATED, ALL_SATURATED = 0.5, 0.9
+DEAD, ALL_DEAD = 0.6, 1.0
+# How much of an activation's range its end is: a sigmoid's beyond +-5, a tanh's beyond +-2.5.
+_END = 0.0067
+# The smallest gradient of a layer over the largest, per weight.
+FADED, GONE = 1e-5, 1e-8
+# A gradient's norm over the weights'.
+STRONG, OVERWHELMING = 30.0, 1000.0
+# The spread of the outputs over the examples, beside their size.
+SAME, EQUAL = 1e-5, 1e-7
+# The same of what goes into a layer, where silent units are no surprise.
+FLAT = 1e-2
+# Activations over the inputs.
+LOST = 1e-6
+
+
+def signals(case: Case, targets: Targets) -> Iterator[Finding]:
+    yield from _not_finite(case)
+    yield from _zeros_from(case)
+    yield from _saturated(case)
+    yield from _dead(case)
+    yield from _fading(case)
+    yield from _constant(case)
+    yield from _first_loss(case, targets)
+    yield from _gradients(case)
+
+
+def _not_finite(case: Case) -> Iterator[Finding]:
+    for call in case.watched.leaves:
+        if call.plain and call.y.dtype.kind == "f" and not np.isfinite(call.y).all():
+            given = isinstance(call.x, np.ndarray) and call.x.dtype.kind == "f" and not np.isfinite(call.x).all()
+            size = rms(call.x) if not given else math.nan
+            yield Finding(
+                "not-finite",
+                "error",
+                f"the output of {call.name} holds NaN or infinity for inputs of size {size:.3g}",
+                ("x = (x - x.mean()) / x.std()",),
+                call.path,
+                evidence={"input": size},
+            )
+            return
+    if case.value is not None and not math.isfinite(case.value):
+        yield Finding(
+            "not-finite",
+            "error",
+            f"the loss is {case.value} in the first step",
+            ("print(model(x[:8]))",),
+            evidence={"loss": case.value},
+        )
+
+
+def _zeros_from(case: Case) -> Iterator[Finding]:
+    """A backward that gives zeros where neither its input nor its output explains it."""
+    for call in reversed(case.watched.leaves):
+        if not call.plain or not isinstance(call.grad_y, np.ndarray) or not isinstance(call.grad_x, np.ndarray):
+            continue
+        if (
+            isinstance(call.layer, (*LINEAR, nn.ReLU, nn.Sigmoid, nn.Tanh))
+            or not call.grad_y.any()
+            or call.grad_x.any()
+        ):
+            continue
+        own = not type(call.layer).__module__.startswith("cconv.")
+        # Zeros out of a dead or flat activation are its input's doing.
+        varies = bool((call.y != call.y[:1]).any()) if len(call.y) > 1 else True
+        if own and varies:
+            size = rms(call.grad_y)
+            yield Finding(
+                "backward-zero",
+                "error",
+                f"backward of {call.name} returns zeros for a gradient of size {size:.2g}: no layer before it learns",
+                (f"print(cconv.gradcheck({code(call.path)}, x))",),
+                call.path,
+                evidence={"grad_y": size},
+            )
+            return
+
+
+def _saturated(case: Case) -> Iterator[Finding]:
+    worst: tuple[float, Call, np.ndarray] | None = None
+    found = []
+    for call in case.watched.leaves:
+        bounds = case.range_of(call) if call.plain else None
+        if bounds is None or not np.isfinite(bounds).all() or isinstance(call.layer, nn.Softmax):
+            continue
+        low, high = bounds
+        room = _END * (high - low)
+        ends = (call.y < low + room) | (call.y > high - room)
+        share = float(ends.mean())
+        if share > SATURATED:
+            found.append(call)
+            if worst is None or share > worst[0]:
+                worst = share, call, ends
+    if worst is None:
+        return
+    share, call, ends = worst
+    mean = float(call.x.mean(dtype=np.float64))
+    units = float(per_unit(ends).all(0).mean())
+    source = call.source
+    cure = (
+        f"nn.init.xavier_uniform({code(source.path)}.weight)"
+        if source is not None and isinstance(source.layer, LINEAR)
+        else ""
+    )
+    yield Finding(
+        "saturated",
+        "error" if share > ALL_SATURATED else "warning",
+        f"{share:.0%} of the outputs of {call.name} are at the ends of their range (mean before activation {mean:.3g})",
+        (cure,) if cure else ("x = (x - x.mean()) / x.std()",),
+        call.path,
+        evidence={"saturated": share, "mean_input": mean, "units": units, "layers": len(found)},
+    )
+
+
+def _dead(case: Case) -> Iterator[Finding]:
+    found: list[tuple[float, Call]] = []
+    for call in case.watched.leaves:
+        # Of one's own, too: what gives zeros for inputs that are not.
+        if (
+            not call.plain
+            or call.layer.parameters()
+            or call.x.shape != call.y.shape
+            or isinstance(call.layer, nn.Dropout)
+        ):
+            continue
+        if case.range_of(call) != (0.0, math.inf) or isinstance(call.layer, nn.Softplus) or not call.x.any():
+            continue
+        silent = np.logical_not((per_unit(call.y) > 0).any(axis=0))
+        silent = np.atleast_1d(silent)
+        # Where the input itself is the same for every example, that is what is wrong.
+        faded = not silent.all() and rms(call.x.std(0, dtype=np.float64)) < FLAT * rms(call.x)
+        if silent.mean() > DEAD and not faded:
+            found.append((float(silent.mean()), call))
+    if not found:
+        return
+    # What dies first takes those after it along.
+    share, call = next(((s, c) for s, c in found if s >= ALL_DEAD), found[0])
+    units = per_unit(call.y).shape[1]
+    mean = float(call.x.mean(dtype=np.float64))
+    source = call.source
+    linear = source is not None and isinstance(source.layer, LINEAR)
+    cures = (
+        (f"nn.init.{initialiser(case, source)}({code(source.path)}.weight)", f"{code(call.path)} = nn.LeakyReLU()")  # type: ignore[arg-type, union-attr]
+        if linear
+        else (f"{code(call.path)} = nn.LeakyReLU()",)
+    )
+    yield Finding(
+        "dead-units",
+        "error" if share >= ALL_DEAD else "warning",
+        f"{round(share * units)} of {units} units of {call.name} fire for no example (mean before activation "
+        f"{mean:.3g})",
+        cures,
+        call.path,
+        evidence={"dead": share, "units": units, "mean_input": mean},
+    )
+
+
+def _fading(case: Case) -> Iterator[Finding]:
+    """Activations that shrink from layer to layer until only biases speak."""
+    calls = [call for call in case.linear if np.isfinite(call.x).all()]
+    if len(calls) < 2:
+        return
+    first = rms(calls[0].x)
+    for call in calls[1:]:
+        size = rms(call.x)
+        if 0 < size < LOST * min(first, 1.0):
+            yield Finding(
+                "vanishing-signal",
+                "error",
+                f"activations shrink from {first:.2g} at the input to {size:.1g} before {call.name}",
+                (f"nn.init.{initialiser(case, calls[0])}({code(calls[0].path)}.weight)   # and the others",),
+                call.path,
+                evidence={"input": first, "size": size},
+            )
+            return
+
+
+def _constant(case: Case) -> Iterator[Finding]:
+    logits = case.logits
+    for call in case.watched.leaves:
+        # An activation at the end of its range is another matter.
+        own = not type(call.layer).__module__.startswith("cconv.")
+        if own and call.plain and len(call.y) > 3 and _loses(call) and case.range_of(call) is None:
+            yield Finding(
+                "input-ignored",
+                "error",
+                f"{call.name} gives the same for every example, whatever its input",
+                (f"see that forward of {code(call.path)} uses x",),
+                call.path,
+                evidence={"output": rms(call.y)},
+            )
+            return
+    if not isinstance(logits, np.ndarray) or len(logits) < 4 or not np.isfinite(logits).all():
+        return
+    spread, size = rms(logits.std(0, dtype=np.float64)), rms(logits)
+    if spread > SAME * size:
+        return
+    # Where variation between examples was last seen.
+    alive = [call for call in case.watched.leaves if call.plain and call.y.dtype.kind == "f" and _varies(call.y)]
+    lost = next(
+        (c for c in case.watched.leaves if c.plain and c.source is not None and c.source in alive and c not in alive),
+        None,
+    )
+    path, where = (lost.path, f", from {lost.name} on") if lost is not None else ("", "")
+    if lost is None and not alive:
+        yield Finding(
+            "input-ignored",
+            "error",
+            "outputs are the same for every example, as no layer is given what depends on x",
+            ("see that forward uses x",),
+            evidence={"spread": spread, "size": size},
+        )
+        return
+    yield Finding(
+        "constant-output",
+        "error" if spread < EQUAL * size else "warning",
+        f"outputs are the same for every example (size {size:.2g}, spread {spread:.1g}){where}",
+        ("for p in model.parameters(): p.value.ndim > 1 and nn.init.he_uniform(p)",),
+        path,
+        evidence={"spread": spread, "size": size},
+    )
+
+
+def _loses(call: Call) -> bool:
+    return bool((call.x != call.x[:1]).any()) and not (call.y != call.y[:1]).any() and call.y.shape[0] == len(call.x)
+
+
+def _varies(y: np.ndarray) -> bool:
+    return rms(y.std(0, dtype=np.float64)) > SAME * rms(y)
+
+
+def _first_loss(case: Case, targets: Targets) -> Iterator[Finding]:
+    if not isinstance(case.loss, nn.CrossEntropyLoss) or case.value is None or not math.isfinite(case.value):
+        return
+    loss, logits = case.loss, case.logits
+    if loss.reduction != "mean" or loss.weight is not None or logits.ndim < 2 or logits.shape[1] < 2:
+        return
+    guess = math.log(logits.shape[1])
+    # Logits of size 1 or 2 are an ordinary start, and that of a trained network on other data.
+    if case.value > 2 * guess + 2:
+        size = rms(logits - logits.mean(1, keepdims=True))
+        yield Finding(
+            "initial-loss",
+            "warning",
+            f"the first loss is {case.value:.3g}, that of a guess among {logits.shape[1]} classes "
+            f"ln({logits.shape[1]}) = {guess:.2f} (logits of size {size:.3g})",
+            (f"nn.init.xavier_uniform({code(case.linear[-1].path)}.weight)",) if case.linear else (),
+            case.linear[-1].path if case.linear else "",
+            evidence={"loss": case.value, "guess": guess, "logits": size},
+        )
+
+
+def _gradients(case: Case) -> Iterator[Finding]:
+    if case.grad is None:
+        return
+    sizes = _sizes(case)
+    sized = [(call, size) for call, size in sizes if math.isfinite(size)]
+    if not sized or not np.any(case.grad):
+        return
+    zero = [call for call, size in sized if size == 0]
+    if zero:
+        yield Finding(
+            "zero-gradient",
+            "error",
+            f"the gradient of {listed(zero)} is zero: {'it does' if len(zero) == 1 else 'they do'} not learn",
+            (f"nn.init.{initialiser(case, zero[-1])}({code(zero[-1].path)}.weight)",),
+            zero[0].path,
+            evidence={"layers": len(zero), "of": len(sized)},
+        )
+    largest = max(size for _, size in sized)
+    faded = [(size / largest, call) for call, size in sized if 0 < size < FADED * largest]
+    if faded:
+        ratio, call = faded[0]
+        sigmoids = [each for each in case.watched.leaves if isinstance(each.layer, nn.Sigmoid)]
+        told, cures = "", ["for p in model.parameters(): p.value.ndim > 1 and nn.init.he_uniform(p)"]
+        if len(sigmoids) > 2:
+            told = f": {len(sigmoids)} sigmoids, each of which takes at least 3/4 of it"
+            cures = [f"{code(sigmoids[0].path)} = nn.ReLU()   # and the others"]
+        if not any(isinstance(each.layer, NORMS) for each in case.watched.leaves):
+            norm = f"nn.BatchNorm{2 if call.y.ndim == 4 else 1}d({call.y.shape[1]})"
+            cures.append(f"{code(call.path)} = nn.Sequential({code(call.path)}, {norm})   # and the others")
+        yield Finding(
+            "vanishing-gradient",
+            "error" if ratio < GONE else "warning",
+            f"the gradient of {call.name} is {ratio:.0e} of the largest{told}",
+            tuple(cures),
+            call.path,
+            evidence={"ratio": ratio, "layers": len(faded)},
+        )
+    yield from _exploding(case, [call for call, _ in sized])
+
+
+def _sizes(case: Case) -> list[tuple[Call, float]]:
+    """(call, size of the weight's gradient, beside that of the usual weights)."""
+    seen: set[int] = set()
+    found = []
+    for call in case.linear:
+        weight: Any = call.layer.weight
+        if id(weight) not in seen and weight.trainable and isinstance(call.grad_y, np.ndarray):
+            seen.add(id(weight))
+            found.append((call, rms(weight.grad)))
+    return found
+
+
+def _exploding(case: Case, calls: list[Call]) -> Iterator[Finding]:
+    share = 1.0
+    if getattr(case.loss, "reduction", "mean") == "sum" and isinstance(case.logits, np.ndarray):
+        share = 1 / max(len(case.logits), 1)
+    worst: tuple[float, Call | None, float] = (0.0, None, 0.0)
+    for call in calls:
+        size, weight = rms(call.layer.weight.grad) * share, rms(call.layer.weight.value)
+        if weight > 1e-3 * math.sqrt(1 / max(call.layer.weight.value[0].size, 1)) and size / weight > worst[0]:
+            worst = size / weight, call, size
+    ratio, worst_call, size = worst
+    if worst_call is not None and ratio > STRONG:
+        yield Finding(
+            "exploding-gradient",
+            "error" if ratio > OVERWHELMING else "warning",
+            f"the first gradient of {worst_call.name} is {ratio:.3g} times its weights (size {size:.2g})",
+            ("x = (x - x.mean()) / x.std()", "clip_norm=1.0 for cconv.Trainer"),
+            worst_call.path,
+            evidence={"ratio": ratio, "gradient": size},
+        )

@@ -1,0 +1,196 @@
+"""How the layers stand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ... import nn
+from ...data.rows import take
+from ...nn.layer import Parameter, pair_of
+from ..findings import Finding
+from ..gradcheck import gradcheck
+from ..watch import Call
+from .case import LINEAR, NORMS, PASSING, Case, code
+
+# A relative error of a gradient in float64 (CS231n).
+WRONG = 1e-4
+_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
+
+
+def activations(case: Case) -> Iterator[Finding]:
+    """Linear layers with nothing between them are one linear layer."""
+    pairs = []
+    for call in case.linear:
+        before, pooled = call.source, False
+        while before is not None and isinstance(before.layer, (*PASSING, *_POOLS)):
+            pooled |= isinstance(before.layer, _POOLS)
+            before = before.source
+        if before is not None and isinstance(before.layer, LINEAR) and not _on_purpose(before, call):
+            pairs.append((before, call, pooled))
+    if not pairs:
+        return
+    bent = any(
+        not isinstance(call.layer, (*LINEAR, *PASSING)) and not _at_end(case, call) for call in case.watched.leaves
+    )
+    bent |= any(not call.leaf and not isinstance(call.layer, nn.Sequential) for call in case.watched.calls)
+    first, second, pooled = pairs[0]
+    between = " but a pooling" if pooled else ""
+    several = f", and so on: {len(pairs)} such pairs" if len(pairs) > 1 else ""
+    cure = f"{code(second.path)} = nn.Sequential(nn.ReLU(), {code(second.path)})"
+    evidence = {"pairs": len(pairs)}
+    if bent:
+        yield Finding(
+            "missing-activation",
+            "warning",
+            f"there is nothing{between} between {first.name} and {second.name}{several}: no activation bends the "
+            "signal",
+            (cure,),
+            second.path,
+            evidence=evidence,
+        )
+    else:
+        yield Finding(
+            "no-activation",
+            "error",
+            f"no layer of the network bends the signal: {first.name} to {pairs[-1][1].name} amount to one linear layer",
+            (cure,),
+            second.path,
+            evidence=evidence,
+        )
+
+
+def _on_purpose(first: Call, second: Call) -> bool:
+    """A convolution in two parts, depthwise and pointwise, or by way of fewer channels than on either side."""
+    one, two = (_sizes(call.layer) for call in (first, second))
+    depthwise = any(getattr(call.layer, "groups", 1) > 1 for call in (first, second))
+    return depthwise or (one[1] < one[0] and two[0] < two[1])
+
+
+def _sizes(layer: Any) -> tuple[int, int]:
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    area = int(np.prod(layer.kernel_size))
+    return layer.in_channels * area, layer.out_channels
+
+
+def _at_end(case: Case, call: Call) -> bool:
+    """Whether it is a softmax or sigmoid of the outputs."""
+    return call is case.last and isinstance(call.layer, (nn.Softmax, nn.LogSoftmax, nn.Sigmoid))
+
+
+def habits(case: Case) -> Iterator[Finding]:
+    """What does no harm, and is worth knowing."""
+    for call in case.linear:
+        layer: Any = call.layer
+        if layer.bias is not None and any(isinstance(other.layer, NORMS[:2]) for other in case.followers(call)):
+            yield Finding(
+                "bias-before-norm",
+                "note",
+                f"the bias of {call.name} does nothing, as the batch normalisation after it takes means away",
+                (f"bias=False for {code(call.path)}",),
+                call.path,
+            )
+            break
+    frozen = [path for path, parameter in case.model.named_parameters() if not parameter.trainable]
+    if frozen:
+        total = len(case.model.parameters())
+        yield Finding(
+            "frozen",
+            "note",
+            f"{len(frozen)} of {total} parameters are not trained, {frozen[0]} the first of them",
+            ("for p in model.parameters(): p.trainable = True",),
+            evidence={"frozen": len(frozen), "parameters": total},
+        )
+
+
+def unused(case: Case) -> Iterator[Finding]:
+    """Layers with parameters that forward never calls."""
+    called = {id(call.layer) for call in case.watched.calls}
+    idle = []
+    for path, layer in case.model.named_layers():
+        own = [v for v in vars(layer).values() if isinstance(v, Parameter) and v.trainable]
+        # A layer whose parameters are used without calling it has gradients.
+        if own and id(layer) not in called and not any(v._grad is not None and v._grad.any() for v in own):
+            idle.append((path, layer))
+    if idle:
+        path, layer = idle[0]
+        more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
+        yield Finding(
+            "layer-unused",
+            "warning",
+            f"forward never calls {type(layer).__name__} {path!r}{more}: nothing trains it",
+            (f"call self.{path} in forward, or take it out",),
+            path,
+            evidence={"layers": len(idle)},
+        )
+
+
+def mixing(case: Case) -> Iterator[Finding]:
+    """An example's prediction must not depend on its neighbours'."""
+    x = case.x
+    if not isinstance(x, np.ndarray) or len(x) < 4:
+        return
+    model = case.model
+    statistics = any(isinstance(layer, NORMS[:2]) and layer.running_mean is None for _, layer in model.named_layers())
+    if statistics or any(isinstance(layer, nn.Softmax) and layer.dim == 0 for _, layer in model.named_layers()):
+        return
+    try:
+        many, alone = (pair_of(model, model.forward(take(x, slice(0, n)), False))[0] for n in (4, 1))
+    except Exception:
+        return
+    if not isinstance(many, np.ndarray) or not isinstance(alone, np.ndarray) or many.shape[1:] != alone.shape[1:]:
+        return
+    gap, size = float(np.abs(many[:1] - alone).max(initial=0)), float(np.abs(alone).max(initial=0))
+    if np.isfinite([gap, size]).all() and gap > 1e-3 * max(size, 1e-30):
+        yield Finding(
+            "examples-mixed",
+            "error",
+            f"the output for an example changes by {gap:.2g} with the examples beside it: a reshape that mixes them?",
+            ("reshape with x.reshape(len(x), -1), and normalise over axes 1 and up",),
+            evidence={"change": gap, "size": size},
+        )
+
+
+def of_ones_own(case: Case, left: Callable[[], float]) -> Iterator[Finding]:
+    """Layers that are not cconv's: do they hand back gradients, and the right ones?
+
+    `left` gives the seconds that are left.
+    """
+    seen: set[int] = set()
+    for call in case.watched.calls:
+        layer = call.layer
+        if id(layer) in seen or type(layer).__module__.startswith("cconv."):
+            continue
+        seen.add(id(layer))
+        for name, value in vars(layer).items():
+            if isinstance(value, Parameter) and value.trainable and value._grad is None and call.grad_y is not None:
+                yield Finding(
+                    "no-gradient",
+                    "error",
+                    f"backward of {call.name} adds no gradient to its {name}: it stays as it is",
+                    (f"self.{name}.add_grad(...)   # in backward",),
+                    call.path,
+                )
+        if call.leaf and call.plain and left() > 0:
+            yield from _checked(call)
+
+
+def _checked(call: Call) -> Iterator[Finding]:
+    """A few numerical gradients. What cannot be checked so, as it is random or of float32 alone, is left."""
+    try:
+        report = gradcheck(call.layer, call.x[:2], samples=12)
+    except Exception:
+        return
+    wrong = [f"{name} by {error:.2g}" for name, error in report.errors.items() if error > WRONG]
+    if wrong:
+        yield Finding(
+            "wrong-gradient",
+            "warning",
+            f"backward of {call.name} is not the derivative of its forward: off in {', '.join(wrong)} (relative error)",
+            (f"print(cconv.gradcheck({code(call.path)}, x))",),
+            call.path,
+            evidence={"max_error": report.max_error},
+        )

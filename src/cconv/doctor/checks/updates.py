@@ -1,0 +1,79 @@
+"""The optimiser's first step, in a copy: how far it moves the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..findings import Finding
+from .case import Case, rms
+
+# Sizes of update over weights: 1e-3 is usual (CS231n).
+FAR, TOO_FAR, HARDLY = 0.5, 10.0, 1e-7
+
+
+def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
+    """`optimizer` is a copy whose parameters are those of the case's model; the step is taken back."""
+    named = dict(case.model.named_parameters())
+    given = {id(parameter) for parameter in optimizer.parameters}
+    forgotten = [path for path, parameter in named.items() if id(parameter) not in given and parameter.trainable]
+    if len(forgotten) == len(named):
+        yield Finding(
+            "learning-rate",
+            "error",
+            "the optimizer holds none of the model's parameters: was it made for another model?",
+            (f"optimizer = optim.{type(optimizer).__name__}(model.parameters(), lr={optimizer.lr:g})",),
+        )
+        return
+    held = {path: parameter for path, parameter in named.items() if id(parameter) in given and parameter.value.ndim > 1}
+    before = [parameter.value.copy() for parameter in optimizer.parameters]
+    sizes = {path: rms(parameter.value) for path, parameter in held.items()}
+    old = {path: parameter.value.copy() for path, parameter in held.items()}
+    moving = {
+        path
+        for path, parameter in held.items()
+        if parameter.trainable and parameter._grad is not None and parameter.grad.any()
+    }
+    try:
+        with np.errstate(all="ignore"):
+            optimizer.step()
+        ratios = {path: rms(held[path].value - old[path]) / sizes[path] for path in moving if sizes[path] > 0}
+    finally:
+        for parameter, value in zip(optimizer.parameters, before, strict=True):
+            parameter.value = value
+    if not ratios:
+        return
+    path, ratio = max(ratios.items(), key=lambda item: item[1])
+    lr = optimizer.lr
+    told = {"ratio": ratio, "lr": lr}
+    if ratio > FAR:
+        better = float(f"{lr * 0.01 / ratio:.0e}")
+        yield Finding(
+            "learning-rate",
+            "error" if ratio > TOO_FAR else "warning",
+            f"the first step moves {path} by {ratio:.2g} of its size, with lr={lr:g}: about 0.001 to 0.01 is usual",
+            (f"optimizer.lr = {better:g}",),
+            path.rpartition(".")[0],
+            evidence=told,
+        )
+    elif 0 < ratio < HARDLY:
+        better = float(f"{lr * 1e-3 / ratio:.0e}")
+        yield Finding(
+            "learning-rate",
+            "warning",
+            f"the first step moves no weight by more than {ratio:.1g} of its size, with lr={lr:g}: about 0.001 is "
+            "usual",
+            (f"optimizer.lr = {better:g}",),
+            path.rpartition(".")[0],
+            evidence=told,
+        )
+    elif ratio == 0:
+        yield Finding(
+            "learning-rate",
+            "warning",
+            f"the first step moves no weight, with lr={lr:g}",
+            ("optimizer.lr = 1e-3",),
+            evidence=told,
+        )
