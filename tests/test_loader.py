@@ -15,7 +15,7 @@ import pytest
 
 import cconv
 from cconv._random import AUGMENT, philox
-from cconv.data import BalancedSampler, Dataset, Loader, Prefetch, WeightedSampler, batches
+from cconv.data import BalancedSampler, Dataset, Loader, Prefetch, RandomShift, WeightedSampler, batches
 
 X = np.arange(200.0).reshape(50, 4)
 Y = np.arange(50)
@@ -330,6 +330,9 @@ def test_the_fingerprint_is_plain_and_says_what_decides_the_batches():
         "seed": 3,
     }
     assert Loader((X, Y), 8, seed=3).fingerprint()["sampler"] is None
+    # Another shift is another augmentation.
+    shifts = [Loader((X, Y), 8, augment=RandomShift(size)).fingerprint()["augment"] for size in (1, 2)]
+    assert shifts[0] != shifts[1]
     assert repr(loader) == "Loader(50 examples, 7 batches of 8)"
 
 

@@ -207,4 +207,8 @@ def _checked_augment(augment: Any) -> Any:
 
 
 def _name(value: Any) -> str | None:
-    return None if value is None else getattr(value, "__qualname__", type(value).__qualname__)
+    """How a sampler or an augmentation shows itself, or else what it is called, without an address."""
+    if value is None:
+        return None
+    shown = repr(value) if type(value).__repr__ is not object.__repr__ else ""
+    return shown if shown and " at 0x" not in shown else getattr(value, "__qualname__", type(value).__qualname__)
