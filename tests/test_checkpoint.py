@@ -343,6 +343,67 @@ def test_an_interrupt_ends_training_within_a_second(tmp_path):
     assert len(Checkpoint(tmp_path).files()) == 1
 
 
+def test_an_interrupted_callback_does_not_hide_the_epoch_from_others(tmp_path):
+    """What checkpoints keep sees each batch and epoch, whatever is interrupted before it."""
+
+    class Interrupts:
+        def on_epoch_end(self, trainer, record):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    class Seen:
+        epochs = 0
+
+        def on_epoch_end(self, trainer, record):
+            self.epochs += 1
+
+        def state_dict(self):
+            return {"epochs": self.epochs}
+
+        def load_state_dict(self, state):
+            self.epochs = state["epochs"]
+
+    seen = Seen()
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainer_of([Interrupts(), seen]), tmp_path)
+    assert seen.epochs == 1
+    again = trainer_of([Seen()])
+    fit(again, tmp_path, resume=True)
+    assert again.callbacks[0].epochs == 3
+
+
+@pytest.mark.parametrize("moment", range(1, 12, 2))
+def test_an_interrupt_while_averages_are_in_the_model(moment, whole_run):
+    trainer = trainer_of([Worst()])
+    calls, put = [0], optim.EMA._put
+
+    class Interrupted(optim.EMA):
+        def _put(self, arrays):
+            for name, entry in self._entries.items():
+                calls[0] += 1
+                if calls[0] == moment * 2:
+                    raise KeyboardInterrupt
+                entry.value[...] = arrays[name]
+
+    trainer.ema = Interrupted(trainer.model, 0.9)
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainer)
+    trainer.ema.__class__ = optim.EMA
+    assert optim.EMA._put is put
+    fit(trainer, epochs=3 - trainer.epoch)
+    assert bits(trainer)[0] == whole_run[0][0]
+
+
+def test_going_back_to_an_older_checkpoint_goes_on_from_there(tmp_path):
+    saver = Checkpoint(tmp_path, every_batches=1, keep=50)
+    trainer_of(schedule=None).fit((X, Y), epochs=3, batch_size=8, checkpoint=saver)
+    older = next(path for path in saver.files() if path.stem.endswith("09"))
+    again = trainer_of([StopAt(12)], schedule=None)
+    with pytest.raises(Stop):
+        again.fit((X, Y), epochs=3, batch_size=8, checkpoint=saver, resume=older)
+    steps = [int(path.stem.split("-")[1]) for path in saver.files()]
+    assert steps[0] == 11 and 9 in steps
+
+
 def test_an_error_in_a_batch_takes_the_batch_back(whole_run):
     class Failing(nn.Layer):
         left = 9
@@ -526,7 +587,9 @@ def test_damaged_checkpoints_change_nothing(tmp_path):
     plain = json.loads(header["__metadata__"]["cconv.training"])
     changes = [
         {"epoch": -1}, {"epoch": 5}, {"history": 3}, {"history": [1]}, {"parts": []}, {"parts": {}}, {"kinds": None},
-        {"format": 2}, {"batch": "1"}, {"default_generator": {"state": 3}}, {"seed": None}, {"steps": 1e300},
+        {"format": 2}, {"batch": "1"}, {"default_generator": {"state": 3}}, {"call_epoch": 10**9}, {"data": 5},
+        {"default_generator": plain["default_generator"] | {"buffer_pos": -2000000000}},
+        {"seed": None}, {"steps": 1e300},
         {"parts": plain["parts"] | {"layer.3": {"seed": "x", "step": 0}}}, {"kinds": plain["kinds"] | {"ema": "SWA"}},
     ]  # fmt: skip
     other = trainer_of()

@@ -218,7 +218,7 @@ def test_backward_with_what_a_later_call_left():
 
     report = gradcheck(Remembers(), ROWS)
     # Its gradients are right as long as it is used once at a time: a word, and no failure.
-    assert report.ok and named(report) == {("", ""): "later_call"}
+    assert report.ok and not report.diagnosis and len(report.remarks) == 1
     assert "a layer may be used twice" in str(report)
 
 

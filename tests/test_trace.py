@@ -68,6 +68,15 @@ def test_the_input(value):
     assert (found.what, found.example, found.value) == ("input", 4, "NaN" if np.isnan(value) else "infinity")
 
 
+def test_targets_and_weights_of_samples():
+    loss, y = nn.MSELoss(), np.zeros((6, 3), np.float32)
+    y[2] = np.nan
+    assert str(first_not_finite(network(), loss, X, y)).startswith("the target of Sequential holds NaN, from example 2")
+    weight = np.array([1, 1, 1, np.inf, 1, 1], np.float32)
+    found = first_not_finite(network(), nn.CrossEntropyLoss(), X, Y, sample_weight=weight)
+    assert (found.what, found.example) == ("sample_weight", 3)
+
+
 def test_a_parameter_before_what_it_causes():
     model = network()
     model[4].bias.value[1] = np.inf

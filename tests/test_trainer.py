@@ -204,6 +204,16 @@ def test_accumulated_batches_are_one_larger_batch():
     assert apart.steps == 21
 
 
+def test_accumulated_batches_of_weighted_samples_are_one_larger_batch():
+    x, y = _blobs(48)
+    weight = np.arange(48, dtype=np.float32) ** 2
+    together, apart = _trainer(momentum=0), _trainer(momentum=0, accumulate=3)
+    together.fit((x, y, weight), batch_size=48)
+    apart.fit((x, y, weight), batch_size=16)
+    for a, b in zip(together.model.parameters(), apart.model.parameters(), strict=True):
+        np.testing.assert_allclose(a.value, b.value, rtol=1e-5, atol=1e-6)
+
+
 def test_accumulated_sums_are_sums():
     x, y = _blobs(24)
     together, apart = _trainer(lr=1e-3), _trainer(lr=1e-3, accumulate=3)
@@ -255,6 +265,63 @@ def test_sample_weights_reach_the_loss():
         backward(loss_backward(), need_x=False)
         by_hand.optimizer.step()
     assert _bits(trainer) == _bits(by_hand)
+
+
+def test_predict_and_evaluate_see_the_same_weights():
+    x, y = _blobs()
+    trainer = _trainer()
+    trainer.ema = optim.EMA(trainer.model, 0.9)
+    trainer.fit((x, y), epochs=2, batch_size=20)
+    accuracy = np.mean(trainer.predict(x).argmax(1) == y)
+    assert trainer.evaluate((x, y))["accuracy"] == pytest.approx(accuracy)
+    with trainer.averaged():
+        assert np.array_equal(trainer.model(x), trainer.predict(x))
+
+
+def test_a_loader_has_its_own_batches_and_augmentation():
+    loader = Loader(_blobs(), 10)
+    for options in ({"batch_size": 7}, {"augment": lambda x, rng: x}):
+        with pytest.raises(TypeError, match=f"a Loader has its own {next(iter(options))}"):
+            _trainer().fit(loader, **options)
+
+
+def test_what_is_trained_must_be_the_models():
+    trainer = _trainer()
+    trainer.model[2] = nn.Linear(8, 3)
+    with pytest.raises(ValueError, match=r"lacks 2\.weight, 2\.bias: make it after changing the model"):
+        trainer.fit(_blobs())
+    trainer = _trainer()
+    trainer.model.freeze()
+    with pytest.raises(ValueError, match="no parameter of the optimizer's is trainable"):
+        trainer.fit(_blobs())
+    other = _trainer()
+    with pytest.raises(ValueError, match="schedule is one of another optimizer"):
+        _trainer(schedule=optim.StepLR(other.optimizer, 1))
+    with pytest.raises(ValueError, match="ema averages none of the model's parameters"):
+        _trainer(ema=optim.EMA(other.model))
+
+
+def test_defaults_follow_loss_and_schedule():
+    x, _ = _blobs()
+    model = nn.Sequential(nn.Linear(4, 4, rng=0))
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    trainer = Trainer(
+        model, nn.MSELoss(), optimizer, schedule=optim.OneCycleLR(optimizer, 0.1, total_steps=4), progress=False
+    )
+    history = trainer.fit((x, x, np.ones(60)), batch_size=15)
+    assert "accuracy" not in history[0] and trainer.schedule.last_epoch == 4
+    by_number = Trainer(model, nn.MSELoss(), optimizer, progress=False).evaluate((x, x))
+    assert trainer.evaluate((x, x, np.full(60, 3.0)))["loss"] == pytest.approx(by_number["loss"], rel=1e-5)
+
+
+def test_a_loss_of_ones_own_needs_forward_alone():
+    class Own:
+        def forward(self, logits, target):
+            return nn.CrossEntropyLoss().forward(logits, target)
+
+    trainer = _trainer()
+    trainer.loss = Own()
+    assert "val_loss" in trainer.fit(_blobs(), validation=_blobs())[0]
 
 
 def test_iterables_of_batches():
@@ -567,7 +634,7 @@ def test_an_interrupted_bar_is_closed(monkeypatch):
     trainer = _trainer(callbacks=[interrupt])
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(_blobs(), epochs=3)
-    assert closed == [True] and len(trainer.history) == 1
+    assert closed and len(trainer.history) == 1
 
 
 def test_progress_false_and_no_standard_output_are_silent(capsys, monkeypatch):

@@ -62,6 +62,9 @@ def set_default_state(state: dict | None) -> None:
     made = None
     if state is not None:
         made = philox(0, DEFAULT, 0)
+        # NumPy reads its buffer there, unchecked.
+        if type(state["buffer_pos"]) is not int or not 0 <= state["buffer_pos"] <= 4:
+            raise ValueError(f"buffer_pos of the default generator is {state['buffer_pos']!r}, expected 0 to 4")
         made.bit_generator.state = {
             name: {n: np.array(v, np.uint64) for n, v in value.items()}
             if isinstance(value, dict)

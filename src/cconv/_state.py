@@ -100,7 +100,15 @@ def load(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
             with safe_open(_in_utf8(path, opened), "np") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
         except SafetensorError as error:
-            raise FormatError(f"{path}: not a safetensors file, or damaged: {error}") from error
+            opened.seek(0)
+            # What torch.save writes: a zip archive, and before PyTorch 1.6 a pickle.
+            torch = opened.read(4).startswith((b"PK\x03\x04", b"\x80\x02"))
+            hint = (
+                ": it looks like torch.save's: in PyTorch, safetensors.torch.save_file(state_dict, name)"
+                if torch
+                else ""
+            )
+            raise FormatError(f"{path}: not a safetensors file, or damaged: {error}{hint}") from error
         except (TypeError, AttributeError) as error:
             raise FormatError(f"{path}: holds a dtype that NumPy does not have: {error}") from error
         except ValueError as error:

@@ -51,6 +51,8 @@ def fill_value(where: str, name: str, value: Any, dtype: np.dtype) -> float:
     value = number(where, name, value)
     if dtype == np.uint8 and (value != round(value) or not 0 <= value <= 255):
         raise ValueError(f"{where}: {name} must be an integer in 0..255 for images of uint8, got {value:g}")
+    if dtype == np.float32 and abs(value) > np.finfo(np.float32).max:
+        raise ValueError(f"{where}: {name} must fit float32, as the images are, got {value:g}")
     return value
 
 

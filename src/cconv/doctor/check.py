@@ -87,6 +87,10 @@ def check(
     count = same_length(where, x=x, y=y)
     if not count:
         raise ValueError(f"{where}: x and y are empty")
+    if not all(np.size(array) for _, array in leaves(x)):
+        raise ValueError(f"{where}: x has examples of no numbers")
+    if optimizer is not None and not hasattr(optimizer, "parameters"):
+        raise TypeError(f"{where}: optimizer must be an Optimizer, got {optimizer!r}")
     begun = time.perf_counter()
     state = _random.default_state()
     legacy = np.random.get_state() if "numpy.random" in sys.modules else None  # noqa: NPY002

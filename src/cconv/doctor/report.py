@@ -62,8 +62,9 @@ class GradcheckReport:
     tolerance : float
     diagnosis : list of Diagnosis
         How the gradients are wrong: layer, array, slip, words, hint, and how well the slip explains the values; the
-        likeliest first, several for one array where more than one slip explains it. Empty for a right layer, but for
-        "later_call" where it keeps on itself what its backward needs.
+        likeliest first, several for one array where more than one slip explains it. Empty for a right layer.
+    remarks : list of str
+        What is no error, and may become one: a layer that keeps on itself what its backward needs.
     """
 
     def __init__(self, layer: str, arrays: list[ArrayCheck], problems: list[str], tolerance: float):
@@ -79,6 +80,7 @@ class GradcheckReport:
         self.kinks = sum(a.kinks for a in arrays)
         self.ok = not self.problems and self.max_error <= tolerance
         self.diagnosis: list[Diagnosis] = []
+        self.remarks: list[str] = []
         self._layer = layer
 
     def __bool__(self) -> bool:
@@ -93,6 +95,11 @@ class GradcheckReport:
             f"{verdict}: largest relative error {self.max_error:.1e}, tolerance {self.tolerance:.0e}",
             *self.problems,
             *self._findings(),
+            *(
+                line
+                for remark in self.remarks
+                for line in ("", *wrap(f"remark: {remark}", _WIDTH, subsequent_indent="  "))
+            ),
             "",
             f"{'array':<{width}}  {'shape':<{shapes}}  checked  on kinks  largest error",
         ]

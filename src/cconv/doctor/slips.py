@@ -58,7 +58,7 @@ class Diagnosis(NamedTuple):
       padding_read_out_of_bounds, stride_not_expanded, stride_repeated, dilation_left_out, whole_window,
       window_averaged, first_of_window, to_the_maximum, ties, not_reshaped, summed_over_axis, averaged_over_axis;
     - of what backward does: ignores_grad_y, not_linear_in_grad_y, not_returned, wrong_shape, overwritten,
-      not_repeatable, x_changed, grad_y_changed, value_changed, later_call.
+      not_repeatable, x_changed, grad_y_changed, value_changed.
     """
 
     layer: str

@@ -119,7 +119,7 @@ def _later_call(
     try:
         _, backward = forward(x)
         forward(0.9 * np.flip(x))
-        found = [backward(projection.copy()), *(p.grad for _, p in parameters)]
+        found = [backward(projection.copy()), *(p.grad.copy() for _, p in parameters)]
     except Exception:
         # A layer that does not take this other input, or that says by itself that it must not be called so.
         found = expected

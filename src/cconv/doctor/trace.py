@@ -58,9 +58,10 @@ def first_not_finite(model: Any, loss: Any, x: Any, y: Any, **options: Any) -> N
         None where all is finite.
     """
     layers = model.named_layers() if isinstance(model, Layer) else []
-    finding = _first(x)
-    if finding is not None:
-        return NotFinite("", type(model).__name__, "input", *finding)
+    for what, part in (("input", x), ("target", y), *options.items()):
+        finding = _first(part)
+        if finding is not None:
+            return NotFinite("", type(model).__name__, what, *finding)
     for path, layer in layers:
         for name, value in vars(layer).items():
             if isinstance(value, Parameter) and (bad := _value(value.value)):
@@ -107,8 +108,8 @@ class _Watched:
             if not self._found and (finding := _first(array)):
                 self._found.append(NotFinite(path, kind, what, *finding))
 
-        def watched_forward(x: Any, train: bool = True) -> tuple[Any, Callable[..., Any]]:
-            y, backward = pair_of(layer, forward(x, train))
+        def watched_forward(x: Any, train: bool = True, **options: Any) -> tuple[Any, Callable[..., Any]]:
+            y, backward = pair_of(layer, forward(x, train, **options))
             note("output", y)
 
             def watched_backward(grad_y: Any, need_x: bool = True) -> Any:

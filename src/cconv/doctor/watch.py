@@ -88,13 +88,13 @@ class Watched:
         return self._makers.get(id(array))
 
     def _watching(self, path: str, layer: Layer, forward: Callable[..., Any]) -> Callable[..., Any]:
-        def watched_forward(x: Any, train: bool = True) -> tuple[Any, Callable[..., Any]]:
+        def watched_forward(x: Any, train: bool = True, **options: Any) -> tuple[Any, Callable[..., Any]]:
             call = Call(path, layer, x, self.maker(x))
             for outer in self._open:
                 outer.leaf = False
             self._open.append(call)
             try:
-                y, backward = pair_of(layer, forward(x, train))
+                y, backward = pair_of(layer, forward(x, train, **options))
             except Exception:
                 self.failed = self.failed or call
                 raise

@@ -65,7 +65,10 @@ class Dropout(Layer):
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `get_extra_state` gave."""
         try:
-            self.seed, self.step = [operator.index(state[name]) for name in ("seed", "step")]
+            seed, step = [operator.index(state[name]) for name in ("seed", "step")]
+            if not (0 <= seed < 2**64 and 0 <= step < 2**64):
+                raise TypeError
+            self.seed, self.step = seed, step
         except (KeyError, TypeError):
             raise ValueError(f"{type(self).__name__}: state must have whole numbers seed and step: {state!r}") from None
 

@@ -125,6 +125,8 @@ RECTIFIED: dict[type[Layer], dict[type[Layer], type[Layer]]] = {
     }
     for activation, top in ((ReLU, math.inf), (ReLU6, 6.0))
 }  # fmt: skip
+# Pickles look a class up by its name.
+globals().update({kind.__name__: kind for kinds in RECTIFIED.values() for kind in kinds.values()})
 
 
 def fuse(model: Layer) -> Fused:
@@ -196,6 +198,8 @@ def chain(layers: Iterable[Layer], fuse: Callable[[Layer], Layer]) -> Layer:
 def _joined(first: Layer, second: Layer) -> Layer | None:
     """One layer that does what the two do, if there is one."""
     activation = is_plain(second, RECTIFIED)
+    if activation is ReLU6 and (second.min_val, second.max_val) != (0.0, 6.0):
+        return None
     if activation is not None:
         kinds = RECTIFIED[activation]
         kind = is_plain(first, kinds)

@@ -89,7 +89,7 @@ class CrossEntropyLoss(_LabelLoss):
     """Cross-entropy of a softmax over axis 1 (PyTorch's ``CrossEntropyLoss``). It takes logits: no softmax before it.
 
     `target` holds integer labels (N,) or (N, d1, ...), or a distribution of the logits' shape: one-hot or soft labels.
-    ``forward(logits, target, sample_weight=w)`` weighs each position by w (N,) or (N, d1, ...).
+    ``forward(logits, target, sample_weight=w)`` weighs each example by w (N,), or each position by w (N, d1, ...).
 
     Parameters
     ----------
@@ -123,6 +123,7 @@ class CrossEntropyLoss(_LabelLoss):
         weight = None if self.weight is None else self.weight.astype(logits.dtype, copy=False)
         if sample_weight is not None:
             sample_weight = _as_logits("CrossEntropyLoss", "sample_weight", sample_weight, logits.dtype)
+            sample_weight = _over(sample_weight, (*logits.shape[:1], *logits.shape[2:]))
         options = weight, self.ignore_index, self.reduction, self.label_smoothing
         loss = F.cross_entropy(logits, target, *options, sample_weight=sample_weight)
 
@@ -164,7 +165,11 @@ class NLLLoss(_LabelLoss):
 
 
 class _NumberLoss(Loss):
-    """A loss of each number of x and of `target`, which has x's shape."""
+    """A loss of each number of x and of `target`, which has x's shape.
+
+    ``forward(x, target, sample_weight=w)`` weighs each example by w (N,), or each number by w of x's shape; the mean
+    divides by the sum of the weights.
+    """
 
     _operation: tuple[Callable[..., Any], Callable[..., np.ndarray]]
 
@@ -172,15 +177,38 @@ class _NumberLoss(Loss):
         """Of the operation, beside x, target and reduction."""
         return {}
 
-    def forward(self, logits: np.ndarray, target: Any) -> tuple[Any, Callable[..., np.ndarray]]:
-        x = real(type(self).__name__, "x", logits)
-        target = _as_logits(type(self).__name__, "target", target, x.dtype)
-        options = {"reduction": self.reduction} | self._arguments(x.dtype)
+    def forward(
+        self, logits: np.ndarray, target: Any, sample_weight: Any = None
+    ) -> tuple[Any, Callable[..., np.ndarray]]:
+        where = type(self).__name__
+        x = real(where, "x", logits)
+        target = _as_logits(where, "target", target, x.dtype)
         operation, gradient = self._operation
+        if sample_weight is not None:
+            weight = _over(_as_logits(where, "sample_weight", sample_weight, x.dtype), x.shape)
+            if weight.shape != x.shape:
+                raise ValueError(
+                    f"{where}: sample_weight has shape {weight.shape}, expected {x.shape[:1]} or {x.shape}"
+                )
+            return self._weighted(x, target, weight)
+        options = {"reduction": self.reduction} | self._arguments(x.dtype)
         loss = operation(x, target, **options)
 
         def backward(grad_loss: Any) -> np.ndarray:
             return gradient(grad_loss, x, target, **options)
+
+        return loss, LossBackward(backward, x.dtype)
+
+    def _weighted(self, x: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tuple[Any, LossBackward]:
+        operation, gradient = self._operation
+        options = {"reduction": "none"} | self._arguments(x.dtype)
+        if self.reduction == "mean":
+            weight = weight / weight.sum(dtype=np.float64).astype(x.dtype)
+        losses = weight * operation(x, target, **options)
+        loss = losses if self.reduction == "none" else losses.sum(dtype=np.float64).astype(x.dtype)
+
+        def backward(grad_loss: Any) -> np.ndarray:
+            return gradient((weight * grad_loss).astype(x.dtype, copy=False), x, target, **options)
 
         return loss, LossBackward(backward, x.dtype)
 
@@ -309,6 +337,13 @@ class BCEWithLogitsLoss(BCELoss):
 def _weight(where: str, name: str, value: Any) -> np.ndarray | None:
     """A copy, as a weight is kept."""
     return None if value is None else np.array(_as_logits(where, name, value, np.dtype(np.float64)))
+
+
+def _over(weight: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A weight an example (N,), for all that the example has: of `shape` (N, ...)."""
+    if weight.shape == shape[:1] != shape:
+        return np.ascontiguousarray(np.broadcast_to(weight.reshape(-1, *[1] * (len(shape) - 1)), shape))
+    return weight
 
 
 def _as_logits(where: str, name: str, value: Any, dtype: np.dtype) -> np.ndarray:

@@ -142,11 +142,11 @@ def _record(layer: Layer, path: str, rows: list[Row | None], counted: set[int]) 
     own = [p for p in layer.parameters() if id(p) not in within]
     container = len(layer.named_layers()) > 1
 
-    def recording(x: np.ndarray, train: bool = True) -> Any:
+    def recording(x: np.ndarray, train: bool = True, **options: Any) -> Any:
         place = len(rows)
         # The row stands where the layer is called, before those of its children.
         rows.append(None)
-        result = forward(x, train)
+        result = forward(x, train, **options)
         new = [p for p in own if id(p) not in counted]
         counted.update(id(p) for p in new)
         shape = shape_of(result[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,16 @@ class EMA:
                 average[...] = value
         self.updates += 1
 
+    @property
+    def swapped(self) -> bool:
+        """Whether the model holds the averages."""
+        return self._own is not None
+
+    def averages_any(self, parameters: Iterable[Any]) -> bool:
+        """Whether it averages any of these parameters."""
+        own = {id(entry) for entry in self._entries.values()}
+        return any(id(parameter) in own for parameter in parameters)
+
     def copy_to(self) -> None:
         """Put the averages in the model's place of weights, until `restore`."""
         if self._own is not None:
@@ -83,17 +93,24 @@ class EMA:
         """Give the model its own weights back."""
         if self._own is None:
             raise RuntimeError("EMA: there is nothing to restore: call copy_to() first")
-        self._put(self._own)
-        self._own = None
+        try:
+            self._put(self._own)
+        except KeyboardInterrupt:
+            self._put(self._own)  # all of them, or the model would be neither
+            raise
+        finally:
+            self._own = None
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """A context in which the model holds its averages."""
-        self.copy_to()
+        nested = self._own is not None
         try:
+            self.copy_to()
             yield
         finally:
-            self.restore()
+            if self._own is not None and not nested:
+                self.restore()
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the averages by their names, and the number of updates."""

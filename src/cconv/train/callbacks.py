@@ -19,7 +19,7 @@ import numpy as np
 from .._checks import choice, number
 from .._shapes import whole
 
-_RISING = re.compile(r"acc|auc|f1|precision|recall|top\d|score|iou|dice")
+_RISING = re.compile(r"^(?!.*(?:loss|err)).*(?:acc|auc|f1|precision|recall|top\d|score|iou|dice)")
 
 
 class _Best:

@@ -88,7 +88,10 @@ class Checkpoint:
         """Write a checkpoint, then drop the oldest of those that are too many."""
         path = self.folder / f"checkpoint-{trainer.steps:09d}.safetensors"
         write(path, trainer)
-        for old in self.files()[self.keep :]:
+        # Those of more batches are of a run that was gone back on: going on must not begin from them.
+        files = self.files()
+        at = files.index(path)
+        for old in (*files[:at], *files[at + self.keep :]):
             old.unlink(missing_ok=True)
         self._batches, self._last = 0, time.monotonic()
         return path

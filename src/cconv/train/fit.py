@@ -66,7 +66,8 @@ class Fit:
         """Epochs up to number `last`, or until the trainer is told to stop."""
         trainer = self._trainer
         try:
-            while trainer.epoch < last and not trainer.stop:
+            # Told to stop and interrupted before its epoch was closed: close it.
+            while trainer.epoch < last and (trainer._at.batch or not trainer.stop):
                 self._epoch()
         except KeyboardInterrupt:
             kept = ""
@@ -74,6 +75,7 @@ class Fit:
                 if self._kept != (trainer.epoch, trainer.steps):
                     self._path = self._saver.write(trainer)
                 kept = f"; checkpoint: {self._path}"
+            self._shown.close()
             if trainer.progress and sys.stdout is not None:
                 epoch, batches = trainer.epoch + 1, trainer._at.batch
                 print(f"interrupted in epoch {epoch}, after {batches} batches{kept}", flush=True)
@@ -96,10 +98,10 @@ class Fit:
             trainer.history.append(record)
             trainer._at.forget_epoch()
             self._step_schedule(record)
+            self._shown.end_epoch(record)
+            self._call("on_epoch_end", record)
         finally:
             self._interrupts.release()
-        self._shown.end_epoch(record)
-        self._call("on_epoch_end", record)
         self._save()
 
     def _batches(self) -> dict[str, float]:
@@ -126,15 +128,15 @@ class Fit:
                     if trainer.schedule is not None and trainer.schedule_interval == "step":
                         trainer.schedule.step()
                     at.seconds += time.perf_counter() - begun
+                    loss = sum(each.loss * each.size for each in done) / max(size, 1) if several else done[0].loss
+                    del done, each  # or they would be held while the next batch is in work
+                    self._shown.batch(size, at.means)
+                    self._call("on_batch_end", at.batch, loss)
                 except NotFinite as error:
                     raise self._not_finite(error) from None
                 finally:
                     # An interrupt that came since the weights moved.
                     self._interrupts.release()
-                loss = sum(each.loss * each.size for each in done) / max(size, 1) if several else done[0].loss
-                del done, each  # or they would be held while the next batch is in work
-                self._shown.batch(size, at.means)
-                self._call("on_batch_end", at.batch, loss)
                 if self._saver is not None and not trainer.stop and self._saver.due(count):
                     self._save()
         return at.means.result() | {"images_per_second": at.images / max(at.seconds, 1e-9)}
@@ -160,8 +162,19 @@ class Fit:
             schedule.step()
 
     def _call(self, hook: str, *arguments: Any) -> None:
+        """Call all of them, an interrupt or not: what a checkpoint keeps must not miss a batch or an epoch."""
+        interrupted = None
         for function in self._hooks[hook]:
-            function(self._trainer, *arguments)
+            try:
+                if not hasattr(getattr(function, "__self__", None), "state_dict"):
+                    self._interrupts.release()
+                function(self._trainer, *arguments)
+            except KeyboardInterrupt as error:
+                interrupted = error
+            self._interrupts.hold()
+        self._interrupts.release()
+        if interrupted is not None:
+            raise interrupted
 
     def _not_finite(self, error: NotFinite) -> FloatingPointError:
         finite = np.isfinite(error.loss)

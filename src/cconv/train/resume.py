@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._checks import FormatError
 from ..data import Loader
 from .checkpoint import Checkpoint, Saved
 from .sources import Source
@@ -30,11 +32,18 @@ def begin_call(trainer: Trainer, where: str, saver: Checkpoint | None, resume: A
                 "or another folder"
             )
     # A checkpoint of an earlier call holds less than there is now.
-    if saved is not None and saved.plain.get("call", call) >= call:
+    number = call if saved is None else saved.plain.get("call")
+    if type(number) is not int:
+        raise FormatError(f"{saved.path}: damaged: call is {number!r}")  # type: ignore[union-attr]
+    if saved is not None and number >= call:
         seed = saved.plain.get("seed")
         if trainer._seed_given and seed != trainer.seed:
             raise ValueError(f"{where}: seed was {seed} in {saved.path}, is {trainer.seed}")
         saved.restore(trainer)
+        if trainer.progress and sys.stdout is not None:
+            print(
+                f"going on from {saved.path}: {trainer.epoch} epochs and {trainer._at.batch} batches done", flush=True
+            )
         if trainer._at.call > call:
             trainer._calls = call
             return False

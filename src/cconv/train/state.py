@@ -108,6 +108,10 @@ def _apply(trainer: Trainer, arrays: Mapping[str, np.ndarray], plain: Plain) -> 
         means = Means(trainer._metrics)
         means.load_state_dict(_joined("means", parts["means"], arrays))
     counts = {name: _count(plain, name) for name in ("epoch", "steps", "batch", "images", "call", "call_epoch", "seed")}
+    if counts["call_epoch"] > counts["epoch"]:
+        raise ValueError(f"call_epoch is {counts['call_epoch']}, after {counts['epoch']} epochs")
+    if not (plain["data"] is None or isinstance(plain["data"], dict)):
+        raise ValueError(f"data is {plain['data']!r}")
     history = History(dict(record) for record in plain["history"])
     if len(history) != counts["epoch"]:
         raise ValueError(f"{len(history)} records in the history of {counts['epoch']} epochs")

@@ -25,6 +25,7 @@ class Done(NamedTuple):
     logits: Any
     batch: Batch
     size: int
+    share: float  # by which the loss divides: of examples, or the sum of their weights
 
 
 class NotFinite(FloatingPointError):
@@ -92,17 +93,18 @@ class Step:
         options = {"sample_weight": weight[0]} if weight else {}
         value, loss_backward = self._loss.forward(logits, y, **options)
         loss, size = scalar(value), size_of(y)
+        share = float(np.sum(weight[0], dtype=np.float64)) if weight else size
         if self._stop_on_nan and not math.isfinite(loss):
             raise self._not_finite(loss, [batch])
-        backward(loss_backward(size) if scaled else loss_backward(), need_x=False)
-        return Done(loss, logits, batch, size)
+        backward(loss_backward(share) if scaled else loss_backward(), need_x=False)
+        return Done(loss, logits, batch, size, share)
 
     def _added_up(self, batches: Iterable[Batch]) -> list[Done]:
         """The gradient of the batches together: of means, their mean by size."""
         if getattr(self._loss, "reduction", "mean") == "sum":
             return [self._gradient(batch) for batch in batches]
         done = [self._gradient(batch, scaled=True) for batch in batches]
-        total = sum(each.size for each in done)
+        total = sum(each.share for each in done)
         for parameter in self._optimizer.parameters:
             if parameter.trainable and total:
                 parameter.grad *= 1 / total
@@ -128,7 +130,7 @@ class Step:
             options = {"sample_weight": weight[0]} if weight else {}
             found = first_not_finite(self._model, self._loss, x, y, **options)
             if found is not None:
-                if found.what == "input":
+                if found.what in ("input", "target", "sample_weight"):
                     return NotFinite(loss, str(found))
                 break
         advice = f"lower the learning rate ({self._optimizer.lr:g}) or set clip_norm"

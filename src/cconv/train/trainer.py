@@ -13,7 +13,11 @@ import numpy as np
 from .._checks import choice, number
 from .._random import fresh_seed, generator
 from .._shapes import whole
-from ..optim import EMA
+from ..data import Loader
+from ..nn import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, NLLLoss
+from ..nn.layer import Layer
+from ..nn.loss import Loss
+from ..optim import EMA, OneCycleLR, ReduceLROnPlateau
 from .checkpoint import Checkpoint, Saved, write
 from .fit import Fit
 from .history import History
@@ -27,6 +31,7 @@ from .sources import Batch, Source, source
 from .state import Position
 from .step import scalar
 
+_OF_LABELS = (CrossEntropyLoss, NLLLoss, BCELoss, BCEWithLogitsLoss)
 _HOOKS = ("on_fit_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end", "on_fit_end")
 
 
@@ -43,7 +48,8 @@ class Trainer:
         Of "accuracy", "top5" (or another number), "precision", "recall" and "f1" (of each class, or with "_macro",
         "_micro", "_weighted"), "confusion_matrix"; functions of (logits, y) that return a number for a batch, whose
         mean over batches counts each by its size; objects with ``reset``, ``update(logits, y)`` and ``compute``; and
-        pairs (name, metric), or (i, metric) for output i of several.
+        pairs (name, metric), or (i, metric) for output i of several. By default accuracy, where the loss is one of
+        labels, or of one's own.
     callbacks : sequence
         Objects with any of ``on_fit_begin(trainer)``, ``on_epoch_begin(trainer, epoch)``, ``on_batch_end(trainer,
         batch, loss)``, ``on_epoch_end(trainer, record)`` and ``on_fit_end(trainer)``, where `epoch` and `batch` count
@@ -53,16 +59,17 @@ class Trainer:
     schedule : learning-rate schedule, optional
         Its ``step()`` is called after each epoch or step; `ReduceLROnPlateau` is given the epoch's figure that it
         monitors.
-    schedule_interval : "epoch" or "step"
-        When the schedule steps: `OneCycleLR` and others that count batches want ``"step"``.
+    schedule_interval : "epoch" or "step", optional
+        When the schedule steps; by default after each step for `OneCycleLR`, after each epoch for others.
     clip_norm : float, optional
         Scale the gradients of each step to at most this norm.
     accumulate : int
         Batches of which each step takes the gradient together, their mean by size: as one larger batch, in the memory
         of a smaller (batch normalisation still sees the small ones). ``on_batch_end`` is called once a step.
     ema : EMA, optional
-        Updated after each step; validation and `evaluate` use its averages.
-    seed : int, optional
+        Updated after each step; validation, `evaluate` and `predict` use its averages, and `averaged` puts them into
+        the model, to save it, say.
+    seed : int or numpy.random.Generator, optional
         Fixes the order of examples: that of epoch e depends on `seed` and e alone. Drawn from the default generator
         if None.
     progress : bool
@@ -92,10 +99,10 @@ class Trainer:
         loss: Any,
         optimizer: Any,
         *,
-        metrics: Iterable[Any] = ("accuracy",),
+        metrics: Iterable[Any] | None = None,
         callbacks: Iterable[Any] = (),
         schedule: Any = None,
-        schedule_interval: str = "epoch",
+        schedule_interval: str | None = None,
         clip_norm: float | None = None,
         accumulate: int = 1,
         ema: EMA | None = None,
@@ -116,6 +123,18 @@ class Trainer:
                 raise ValueError(
                     "Trainer: none of the optimizer's parameters is the model's: make it of model.parameters()"
                 )
+        if getattr(schedule, "optimizer", optimizer) is not optimizer:
+            raise ValueError("Trainer: schedule is one of another optimizer")
+        if ema is not None and hasattr(model, "parameters") and not ema.averages_any(model.parameters()):
+            raise ValueError("Trainer: ema averages none of the model's parameters: make it of the model")
+        if schedule_interval is None:
+            schedule_interval = "step" if isinstance(schedule, OneCycleLR) else "epoch"
+        if schedule_interval == "step" and isinstance(schedule, ReduceLROnPlateau):
+            raise ValueError("Trainer: ReduceLROnPlateau looks at the figures of epochs: schedule_interval='epoch'")
+        if callable(callbacks) or not isinstance(callbacks, Iterable):
+            raise TypeError(f"Trainer: callbacks must be a sequence of callbacks, got {callbacks!r}")
+        if metrics is None:
+            metrics = () if isinstance(loss, Loss) and not isinstance(loss, _OF_LABELS) else ("accuracy",)
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -133,8 +152,8 @@ class Trainer:
         self.history = History()
         self._metrics = named_metrics(metrics)
         # An order drawn by chance must be drawn once, or a second fit would not continue the first.
-        self.seed = fresh_seed() if seed is None else seed
-        self._seed_given = seed is not None
+        self._seed_given = not (seed is None or isinstance(seed, np.random.Generator))
+        self.seed: Any = seed if self._seed_given else fresh_seed(seed)
         generator(self.seed)
         self._at = Position()
         self._calls = 0  # of `fit` that are over
@@ -144,7 +163,7 @@ class Trainer:
         self,
         train: Any,
         epochs: int = 1,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         validation: Any = None,
         *,
         augment: Callable[[Any, np.random.Generator], Any] | None = None,
@@ -158,8 +177,9 @@ class Trainer:
         train : Dataset, (x, y), (x, y, sample_weight), Loader, or iterable of such batches
             An iterable is gone through once an epoch, and told the epoch if it has a method ``set_epoch``.
         epochs : int
-        batch_size : int
-            For arrays; the last batch of an epoch may be smaller. A Loader and an iterable have their own.
+        batch_size : int, optional
+            For arrays, 32 by default; the last batch of an epoch may be smaller. A Loader and an iterable have their
+            own.
         validation : as `train`, optional
             Evaluated after each epoch.
         augment : callable, optional
@@ -189,8 +209,14 @@ class Trainer:
             If a checkpoint is damaged, or was written by another training. Nothing has changed.
         """
         where = "Trainer.fit"
+        _check_number(where, "epochs", epochs)
         epochs = whole(where, "epochs", epochs)
-        batch_size = whole(where, "batch_size", batch_size, 1)
+        if isinstance(train, Loader):
+            for name, given in (("batch_size", batch_size), ("augment", augment)):
+                if given is not None:
+                    raise TypeError(f"{where}: a Loader has its own {name}: Loader(..., {name}=...), not fit")
+        batch_size = whole(where, "batch_size", 32 if batch_size is None else batch_size, 1)
+        self._check_trains(where)
         hooks = {name: self._hooks(name) for name in _HOOKS}
         saver = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
         self.stop = False
@@ -250,6 +276,7 @@ class Trainer:
             "loss" and each metric.
         """
         where = "Trainer.evaluate"
+        _check_number(where, "batch_size", batch_size)
         size = whole(where, "batch_size", batch_size, 1)
         return self._evaluate(self._held_out(where, "data", data, size))
 
@@ -276,7 +303,8 @@ class Trainer:
         """
         if batch_size is not None:
             batch_size = whole("Trainer.predict", "batch_size", batch_size, 1)
-        return predict(self.model, x, batch_size, memory=memory, out=out)
+        with self.averaged():
+            return predict(self.model, x, batch_size, memory=memory, out=out)
 
     def find_lr(self, train: Any, batch_size: int = 32, **options: Any) -> LRCurve:
         """The learning-rate range test; model, optimiser and all else are afterwards as they were.
@@ -300,7 +328,9 @@ class Trainer:
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
         """A context in which the model holds what validation sees: the averages of its weights, if there are any."""
-        return self.ema.averaged() if self.ema is not None and self.ema.updates else contextlib.nullcontext()
+        if self.ema is None or not self.ema.updates or self.ema.swapped:
+            return contextlib.nullcontext()
+        return self.ema.averaged()
 
     def _held_out(self, where: str, name: str, data: Any, batch_size: int) -> Source:
         return source(where, name, data, batch_size, shuffle=False, seed=self.seed)
@@ -311,8 +341,27 @@ class Trainer:
             for x, y, *weight in batches:
                 logits = self.model(x)
                 options = {"sample_weight": weight[0]} if weight else {}
-                means.add(scalar(self.loss(logits, y, **options)), logits, y, *weight)
+                means.add(scalar(self._loss_alone(logits, y, **options)), logits, y, *weight)
         return means.result()
+
+    def _loss_alone(self, *arguments: Any, **options: Any) -> Any:
+        # A loss of one's own needs no more than forward.
+        return self.loss(*arguments, **options) if isinstance(self.loss, Loss) else self.loss.forward(*arguments)[0]
+
+    def _check_trains(self, where: str) -> None:
+        """An optimiser made before the model was changed trains what the model has no more."""
+        if not isinstance(self.model, Layer) or not hasattr(self.optimizer, "parameters"):
+            return
+        held = {id(parameter) for parameter in self.optimizer.parameters}
+        named = self.model.named_parameters()
+        if named and not any(p.trainable and id(p) in held for _, p in named):
+            raise ValueError(f"{where}: no parameter of the optimizer's is trainable: unfreeze what is to be trained")
+        left_out = [name for name, p in named if p.trainable and id(p) not in held]
+        if left_out and held - {id(p) for _, p in named}:
+            raise ValueError(
+                f"{where}: the optimizer holds parameters that the model has not, and lacks {', '.join(left_out[:4])}"
+                f"{', ...' if len(left_out) > 4 else ''}: make it after changing the model"
+            )
 
     def _hooks(self, name: str) -> list[Callable]:
         hooks = []
@@ -341,6 +390,12 @@ class _Epochs:
 
     def __iter__(self) -> Iterator[Batch]:
         return self._data.batches(next(self._epochs))
+
+
+def _check_number(where: str, name: str, value: Any) -> None:
+    if isinstance(value, np.ndarray) and value.ndim:
+        call = where.partition(".")[2]
+        raise TypeError(f"{where}: {name} is an array {value.shape}: x and y go as one pair, {call}((x, y))")
 
 
 def _check_has(name: str, value: Any, *methods: str) -> None:

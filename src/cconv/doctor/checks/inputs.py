@@ -46,7 +46,7 @@ def raw(x: Any, sample: Any) -> Iterator[Finding]:
         elif len(part) > 1 and (part == part[:1]).all():
             yield Finding(
                 "input-constant",
-                "error",
+                "error" if name == "x" else "warning",
                 f"all {len(part)} inputs looked at are alike ({name} is {float(part.min()):.3g} to "
                 f"{float(part.max()):.3g} in each): "
                 "see how they were loaded",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import nn
+from ...data.rows import leaves
 from ..findings import Finding
 from ..watch import Call
 from .case import LINEAR, NORMS, Case, code, initialiser, listed, per_unit, rms
@@ -80,7 +81,8 @@ def _zeros_from(case: Case) -> Iterator[Finding]:
         own = not type(call.layer).__module__.startswith("cconv.")
         # Zeros out of a dead or flat activation are its input's doing.
         varies = bool((call.y != call.y[:1]).any()) if len(call.y) > 1 else True
-        if own and varies:
+        before = case.watched.leaves[: case.watched.leaves.index(call)]
+        if own and varies and any(p.trainable for earlier in before for p in earlier.layer.parameters()):
             size = rms(call.grad_y)
             yield Finding(
                 "backward-zero",
@@ -200,7 +202,7 @@ def _constant(case: Case) -> Iterator[Finding]:
         if own and call.plain and len(call.y) > 3 and _loses(call) and case.range_of(call) is None:
             yield Finding(
                 "input-ignored",
-                "error",
+                "note" if _starts_at_zero(case) else "error",
                 f"{call.name} gives the same for every example, whatever its input",
                 (f"see that forward of {code(call.path)} uses x",),
                 call.path,
@@ -267,18 +269,26 @@ def _first_loss(case: Case, targets: Targets) -> Iterator[Finding]:
         )
 
 
+def _starts_at_zero(case: Case) -> bool:
+    """Whether a weight is zero at first and will not stay so: a residual body's last scale, a last layer."""
+    return any(
+        not name.endswith("bias") and p.trainable and p.value.size and not p.value.any() and p.grad.any()
+        for name, p in case.model.named_parameters()
+    )
+
+
 def _gradients(case: Case) -> Iterator[Finding]:
     if case.grad is None:
         return
     sizes = _sizes(case)
     sized = [(call, size) for call, size in sizes if math.isfinite(size)]
-    if not sized or not np.any(case.grad):
+    if not sized or not any(np.any(grad) for _, grad in leaves(case.grad)):
         return
     zero = [call for call, size in sized if size == 0]
     if zero:
         yield Finding(
             "zero-gradient",
-            "error",
+            "note" if _starts_at_zero(case) else "error",
             f"the gradient of {listed(zero)} is zero: {'it does' if len(zero) == 1 else 'they do'} not learn",
             (f"nn.init.{initialiser(case, zero[-1])}({code(zero[-1].path)}.weight)",),
             zero[0].path,

@@ -54,7 +54,7 @@ def activations(case: Case) -> Iterator[Finding]:
     else:
         yield Finding(
             "no-activation",
-            "error",
+            "warning",
             f"no layer of the network bends the signal: {first.name} to {pairs[-1][1].name} amount to one linear layer",
             (cure,),
             second.path,
