@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import signal
 
 import numpy as np
 import pytest
 
 from cconv import _dispatch, _threads
 from cconv.functional import _calls
+
+# A shell's background jobs ignore SIGINT, and so would the tests of Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SUBJECTS = (
     *("activation", "conv", "conv_transpose", "dropout", "linear", "loss", "norm", "pad", "pool", "resize"),
