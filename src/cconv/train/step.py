@@ -14,7 +14,7 @@ from ..data.rows import size_of
 from ..doctor.trace import first_not_finite
 from ..optim import clip_grad_norm
 from .interrupt import Interrupts
-from .sources import Batch
+from .sources import Batch, loss_options
 from .state import Volatile
 
 
@@ -90,8 +90,7 @@ class Step:
         """Add a batch's gradient, times its size where they are to be `scaled`."""
         x, y, *weight = batch
         logits, backward = self._model.forward(x)
-        options = {"sample_weight": weight[0]} if weight else {}
-        value, loss_backward = self._loss.forward(logits, y, **options)
+        value, loss_backward = self._loss.forward(logits, y, **loss_options(weight))
         loss, size = scalar(value), size_of(y)
         share = float(np.sum(weight[0], dtype=np.float64)) if weight else size
         if self._stop_on_nan and not math.isfinite(loss):
@@ -127,8 +126,7 @@ class Step:
         for x, y, *weight in batches:
             self._volatile.put_back()
             self._optimizer.zero_grad()
-            options = {"sample_weight": weight[0]} if weight else {}
-            found = first_not_finite(self._model, self._loss, x, y, **options)
+            found = first_not_finite(self._model, self._loss, x, y, **loss_options(weight))
             if found is not None:
                 if found.what in ("input", "target", "sample_weight"):
                     return NotFinite(loss, str(found))

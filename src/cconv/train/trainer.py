@@ -27,7 +27,7 @@ from .metrics import Means, named_metrics
 from .predict import MEMORY, predict
 from .progress import progress
 from .resume import begin_call, check_data
-from .sources import Batch, Source, source
+from .sources import Batch, Source, loss_options, source
 from .state import Position
 from .step import scalar
 
@@ -340,13 +340,16 @@ class Trainer:
         with self.averaged(), contextlib.closing(data.batches(0)) as batches:  # type: ignore[type-var]
             for x, y, *weight in batches:
                 logits = self.model(x)
-                options = {"sample_weight": weight[0]} if weight else {}
-                means.add(scalar(self._loss_alone(logits, y, **options)), logits, y, *weight)
+                means.add(scalar(self._loss_alone(logits, y, **loss_options(weight))), logits, y, *weight)
         return means.result()
 
     def _loss_alone(self, *arguments: Any, **options: Any) -> Any:
         # A loss of one's own needs no more than forward.
-        return self.loss(*arguments, **options) if isinstance(self.loss, Loss) else self.loss.forward(*arguments)[0]
+        return (
+            self.loss(*arguments, **options)
+            if isinstance(self.loss, Loss)
+            else self.loss.forward(*arguments, **options)[0]
+        )
 
     def _check_trains(self, where: str) -> None:
         """An optimiser made before the model was changed trains what the model has no more."""
