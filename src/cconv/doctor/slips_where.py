@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..nn._wrap import Forward, wrapped
 from ..nn.layer import Layer, _members
 
 
@@ -28,22 +29,12 @@ def inputs_of_children(layer: Layer, run: Callable[[], Any]) -> list[tuple[str, 
         if isinstance(item, Layer):
             children.setdefault(id(item), (name, item))
     seen: dict[int, np.ndarray] = {}
-    own = {key: vars(child).get("forward") for key, (_, child) in children.items()}
-    try:
-        for key, (_, child) in children.items():
-            vars(child)["forward"] = _noting(child.forward, seen, key)
+    with wrapped(list(children.values()), lambda _, child, forward: _noting(forward, seen, id(child))):
         run()
-    finally:
-        for key, (_, child) in children.items():
-            before = own[key]
-            if before is None:
-                del vars(child)["forward"]
-            else:
-                vars(child)["forward"] = before
     return [(name, child, seen[key]) for key, (name, child) in children.items() if key in seen]
 
 
-def _noting(forward: Callable[..., Any], seen: dict[int, np.ndarray], key: int) -> Callable[..., Any]:
+def _noting(forward: Forward, seen: dict[int, np.ndarray], key: int) -> Forward:
     def noting_forward(x: Any, *args: Any, **options: Any) -> Any:
         if key not in seen and isinstance(x, np.ndarray) and not any(isinstance(a, np.ndarray) for a in args):
             seen[key] = x.copy()

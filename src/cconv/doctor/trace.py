@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..nn._wrap import Forward, wrapped
 from ..nn.layer import Layer, Parameter, pair_of
 
 
@@ -67,7 +68,7 @@ def first_not_finite(model: Any, loss: Any, x: Any, y: Any, **options: Any) -> N
             if isinstance(value, Parameter) and (bad := _value(value.value)):
                 return NotFinite(path, type(layer).__name__, name, bad, None)
     found: list[NotFinite] = []
-    with np.errstate(all="ignore"), _Watched(layers, found):
+    with np.errstate(all="ignore"), wrapped(layers, _noting(found)):
         logits, backward = pair_of(model, model.forward(x))
         value, loss_backward = loss.forward(logits, y, **options)
         if not found and not np.isfinite(value).all():
@@ -82,31 +83,15 @@ def first_not_finite(model: Any, loss: Any, x: Any, y: Any, **options: Any) -> N
     return found[0] if found else None
 
 
-class _Watched:
-    """Within this context each layer's forward, and the closure it returns, look at what they give."""
+def _noting(found: list[NotFinite]) -> Callable[[str, Layer, Forward], Forward]:
+    """Each layer's forward, and the closure it returns, look at what they give."""
 
-    def __init__(self, layers: list[tuple[str, Layer]], found: list[NotFinite]):
-        self._layers = layers
-        self._found = found
-        self._own = [vars(layer).get("forward") for _, layer in layers]
-
-    def __enter__(self) -> None:
-        for path, layer in self._layers:
-            vars(layer)["forward"] = self._watching(path, layer, layer.forward)
-
-    def __exit__(self, *error: object) -> None:
-        for (_, layer), own in zip(self._layers, self._own, strict=True):
-            if own is None:
-                del vars(layer)["forward"]
-            else:
-                vars(layer)["forward"] = own
-
-    def _watching(self, path: str, layer: Layer, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def watching(path: str, layer: Layer, forward: Forward) -> Forward:
         kind = type(layer).__name__
 
         def note(what: str, array: Any) -> None:
-            if not self._found and (finding := _first(array)):
-                self._found.append(NotFinite(path, kind, what, *finding))
+            if not found and (finding := _first(array)):
+                found.append(NotFinite(path, kind, what, *finding))
 
         def watched_forward(x: Any, train: bool = True, **options: Any) -> tuple[Any, Callable[..., Any]]:
             y, backward = pair_of(layer, forward(x, train, **options))
@@ -115,8 +100,8 @@ class _Watched:
             def watched_backward(grad_y: Any, need_x: bool = True) -> Any:
                 grad_x = backward(grad_y, need_x=need_x)
                 for name, value in vars(layer).items():
-                    if isinstance(value, Parameter) and not self._found and (bad := _value(value.grad)):
-                        self._found.append(NotFinite(path, kind, f"gradient of the {name}", bad, None))
+                    if isinstance(value, Parameter) and not found and (bad := _value(value.grad)):
+                        found.append(NotFinite(path, kind, f"gradient of the {name}", bad, None))
                 if grad_x is not None:
                     note("gradient of the input", grad_x)
                 return grad_x
@@ -124,6 +109,8 @@ class _Watched:
             return y, watched_backward
 
         return watched_forward
+
+    return watching
 
 
 def _first(tree: Any) -> tuple[str, int | None] | None:

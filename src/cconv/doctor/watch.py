@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..nn._wrap import wrapped
 from ..nn.layer import Layer, pair_of
 
 
@@ -63,21 +64,16 @@ class Watched:
         self.calls: list[Call] = []
         self.failed: Call | None = None  # the innermost call that raised
         self._layers = model.named_layers()
-        self._own = [vars(layer).get("forward") for _, layer in self._layers]
         self._open: list[Call] = []
         self._makers: dict[int, Call] = {}
 
     def __enter__(self) -> Watched:
-        for path, layer in self._layers:
-            vars(layer)["forward"] = self._watching(path, layer, layer.forward)
+        self._wrapped = wrapped(self._layers, self._watching)
+        self._wrapped.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        for (_, layer), own in zip(self._layers, self._own, strict=True):
-            if own is None:
-                del vars(layer)["forward"]
-            else:
-                vars(layer)["forward"] = own
+    def __exit__(self, *error: Any) -> None:
+        self._wrapped.__exit__(*error)
 
     @property
     def leaves(self) -> list[Call]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._shapes import whole
 from ._several import shape_of
+from ._wrap import Forward, wrapped
 from .layer import Layer
 
 
@@ -130,14 +130,13 @@ def _trace(model: Layer, x: Any) -> list[Row]:
     recorder = copy.deepcopy(model, shared)
     rows: list[Row | None] = []
     counted: set[int] = set()
-    for path, layer in recorder.named_layers():
-        _record(layer, path, rows, counted)
-    recorder.forward(x, train=False)
+    layers = recorder.named_layers()
+    with wrapped(layers, lambda path, layer, forward: _recording(path, layer, forward, rows, counted)):
+        recorder.forward(x, train=False)
     return [row for row in rows if row is not None]
 
 
-def _record(layer: Layer, path: str, rows: list[Row | None], counted: set[int]) -> None:
-    forward: Callable[..., Any] = layer.forward
+def _recording(path: str, layer: Layer, forward: Forward, rows: list[Row | None], counted: set[int]) -> Forward:
     within = {id(p) for _, child in layer.named_layers()[1:] for p in child.parameters()}
     own = [p for p in layer.parameters() if id(p) not in within]
     container = len(layer.named_layers()) > 1
@@ -156,8 +155,7 @@ def _record(layer: Layer, path: str, rows: list[Row | None], counted: set[int]) 
             rows[place] = Row(path, type(layer).__name__, shape, count, work)
         return result
 
-    # On the instance, over its class's method.
-    layer.forward = recording  # type: ignore[method-assign]
+    return recording
 
 
 def _with_batch(row: Row, n: int | str) -> Row:
