@@ -573,7 +573,7 @@ def test_history_by_name():
 
 def test_lines_where_there_is_no_terminal(capsys):
     trainer = _trainer(progress=True)
-    trainer.fit(_blobs(), epochs=2, validation=_blobs())
+    trainer.fit(_blobs(), epochs=2, validation=_blobs(seed=1))
     out, err = capsys.readouterr()
     lines = out.splitlines()
     record = trainer.history[1]

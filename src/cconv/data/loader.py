@@ -48,6 +48,8 @@ class Loader:
 
     Attributes
     ----------
+    data : tuple
+        (x, y) or (x, y, sample_weight), all of it.
     epoch : int
         The epoch that the next ``for`` loop gets.
     examples : int
@@ -86,7 +88,7 @@ class Loader:
         prefetch: int = 0,
         seed: np.random.Generator | int | None = None,
     ):
-        self._parts = parts_of("Loader", "data", data)
+        self.data = parts_of("Loader", "data", data)
         self.batch_size = whole("Loader", "batch_size", batch_size, 1)
         self.prefetch = whole("Loader", "prefetch", prefetch)
         self.shuffle = bool(shuffle)
@@ -97,7 +99,7 @@ class Loader:
         # A seed drawn by chance must be drawn once, or a resumed epoch would not be the same.
         self.seed_given = not (seed is None or isinstance(seed, np.random.Generator))
         self.reseed(seed if self.seed_given else fresh_seed(seed))  # type: ignore[arg-type]
-        _, first = next(leaves(self._parts[0]))
+        _, first = next(leaves(self.data[0]))
         self._length = len(first)
         self._drawn = self._length if sampler is None else len(self._indices(0))
         self._batches = number_of(self._drawn, self.batch_size, self.drop_last)
@@ -139,7 +141,7 @@ class Loader:
 
         def prepare(batch: int) -> tuple[Any, ...]:
             rows = rows_of(order, self._drawn, self.batch_size, batch)
-            x, *others = self._parts
+            x, *others = self.data
             # An augmentation that works in place must not reach the user's arrays.
             x = take(x, rows, copy=self.augment is not None)
             if self.augment is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
-from .kinds import KINDS, SEVERITIES
+from .kinds import KINDS, SEVERITIES, order_of
 
 _PAGE = "docs/doctor.md"
 _SHOWN = 3  # consequences that a printed finding lists
@@ -61,9 +61,9 @@ class Finding:
         return f"{_PAGE}#{self.kind}"
 
     @property
-    def rank(self) -> tuple[int, int]:
+    def rank(self) -> tuple[int, float]:
         """What findings are sorted by: severity, then nearness to the root of causes."""
-        return SEVERITIES.index(self.severity), KINDS[self.kind].order
+        return SEVERITIES.index(self.severity), order_of(self.kind, self.step)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; a number that is not finite is written as a string."""

@@ -19,7 +19,7 @@ def folded(findings: Iterable[Finding]) -> list[Finding]:
     # A cause that was itself explained hands all on to its own cause: one level is what a reader wants.
     roots: list[Finding] = []
     for finding in sorted(findings, key=_nearness):
-        cause = next((root for root in roots if finding.kind in EFFECTS.get(root.kind, ()) and _may(root)), None)
+        cause = next((root for root in roots if _explains(root, finding)), None)
         if cause is None:
             roots.append(finding)
             continue
@@ -29,10 +29,11 @@ def folded(findings: Iterable[Finding]) -> list[Finding]:
     return roots
 
 
-def _may(root: Finding) -> bool:
-    """A note explains nothing that is worse."""
-    return root.severity != "note"
+def _explains(root: Finding, finding: Finding) -> bool:
+    """A note explains nothing that is worse, and what came with training nothing that was there before."""
+    before = bool(root.step) and not finding.step
+    return finding.kind in EFFECTS.get(root.kind, ()) and root.severity != "note" and not before
 
 
-def _nearness(finding: Finding) -> tuple[bool, int]:
-    return finding.severity == "note", finding.rank[1]
+def _nearness(finding: Finding) -> tuple[bool, bool, float]:
+    return finding.severity == "note", bool(finding.step), finding.rank[1]

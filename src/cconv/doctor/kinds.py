@@ -48,6 +48,7 @@ _LISTED = {
     "labels-as-numbers": "labels of classes are fitted as if they were quantities",
     "target-constant": "all targets are alike",
     "contradicting-labels": "equal inputs with different labels",
+    "sorted-batches": "batches that each hold examples of few classes",
     # The end of the network and the loss do not fit.
     "single-output": "a softmax over one output",
     "softmax-axis": "a softmax over the examples of a batch",
@@ -77,6 +78,9 @@ _LISTED = {
     "feature-scales": "features of very different size",
     "target-scale": "targets far larger than 1",
     "fan-from-image": "weights scaled by the size of the image",
+    # The optimiser, as training shows it.
+    "weight-decay": "a decay that pulls weights to zero faster than they learn",
+    "diverging-weights": "weights that grow without end",
     # What is seen where something is wrong.
     "input-ignored": "outputs do not depend on the input",
     "not-finite": "NaN or infinity in the first step",
@@ -88,8 +92,15 @@ _LISTED = {
     "vanishing-gradient": "gradients that fade on their way to the first layers",
     "zero-gradient": "parameters whose gradient is zero",
     "initial-loss": "a loss at the start far above that of a guess",
-    "learning-rate": "a first step too large or too small for the weights",
+    "learning-rate": "steps too large or too small for the weights",
     "cannot-overfit": "a handful of examples cannot be learned",
+    "diverging-loss": "a loss that rises far above that of a guess, or back to it",
+    "oscillating-loss": "a loss that jumps above that of a guess again and again",
+    "stalled-loss": "a loss that stays at that of a guess",
+    # What is measured is not what was meant.
+    "validation-inputs": "validation data of another scale than training data",
+    "validation-leak": "examples that are in both training and validation data",
+    "overfitting": "a validation loss that rises while the training loss falls",
     # Worth knowing.
     "class-imbalance": "classes of very different size",
     "input-offset": "inputs far from centred",
@@ -100,14 +111,32 @@ _LISTED = {
 
 KINDS: dict[str, Kind] = {name: Kind(i, about) for i, (name, about) in enumerate(_LISTED.items())}
 
+
+def order_of(kind: str, step: int) -> float:
+    """The place of a finding between causes and effects: steps that are too large follow from others only at first."""
+    if kind == "learning-rate" and step:
+        return KINDS["weight-decay"].order + 0.5
+    return KINDS[kind].order
+
+
+# What shows in the loss.
+_COURSE = ("diverging-loss", "oscillating-loss", "stalled-loss", "cannot-overfit")
 _NUMERIC = (
     *("exploding-gradient", "not-finite", "saturated", "dead-units", "vanishing-signal", "constant-output"),
-    *("vanishing-gradient", "zero-gradient", "initial-loss", "cannot-overfit", "learning-rate"),
+    *("vanishing-gradient", "zero-gradient", "initial-loss", "learning-rate", "diverging-weights", *_COURSE),
 )
 _BLOCKED = (
-    *("vanishing-signal", "constant-output", "vanishing-gradient", "zero-gradient", "initial-loss", "cannot-overfit"),
-    "input-ignored",
+    *("vanishing-signal", "constant-output", "vanishing-gradient", "zero-gradient", "initial-loss"),
+    *("input-ignored", *_COURSE),
 )
+
+# What is a matter of degree: a network that learns all the same shows that it is no error.
+BY_DEGREE = {
+    *_NUMERIC,
+    *_BLOCKED,
+    *("zero-weights", "identical-filters", "positive-weights", "weight-scale", "large-bias", "fan-from-image"),
+    *("input-scale", "feature-scales", "target-scale", "weight-decay", "sorted-batches"),
+}
 
 # What each kind may bring about.
 EFFECTS: dict[str, tuple[str, ...]] = {
@@ -117,28 +146,28 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "weights-not-finite": (*_NUMERIC, "input-ignored", "positive-weights", "weight-scale", "large-bias"),
     "input-constant": (*_BLOCKED, "dead-units", "contradicting-labels", "input-offset", "input-scale"),
     "target-not-finite": _NUMERIC,
-    "label-one-hot": ("cannot-overfit",),
-    "labels-one-based": ("cannot-overfit", "class-imbalance"),
-    "label-range": ("cannot-overfit", "class-imbalance"),
+    "label-one-hot": (*_COURSE,),
+    "labels-one-based": (*_COURSE, "class-imbalance"),
+    "label-range": (*_COURSE, "class-imbalance"),
     "target-range": (
-        *("labels-as-numbers", "target-scale", "cannot-overfit", "initial-loss", "exploding-gradient"),
-        *("missing-sigmoid", "learning-rate"),
+        *("labels-as-numbers", "target-scale", *_COURSE, "initial-loss", "exploding-gradient"),
+        *("missing-sigmoid", "learning-rate", "saturated", "constant-output", "zero-gradient", "vanishing-gradient"),
     ),
-    "labels-as-numbers": ("target-scale", "cannot-overfit", "initial-loss", "exploding-gradient", "learning-rate"),
-    "target-constant": ("cannot-overfit", "class-imbalance"),
+    "labels-as-numbers": ("target-scale", *_COURSE, "initial-loss", "exploding-gradient", "learning-rate"),
+    "target-constant": (*_COURSE, "class-imbalance"),
     "single-output": ("loss-error", *_BLOCKED),
     "softmax-axis": ("missing-softmax", "examples-mixed", "loss-error", *_BLOCKED),
-    "double-softmax": ("cannot-overfit", "vanishing-gradient", "squashed-logits", "initial-loss"),
-    "missing-softmax": ("cannot-overfit", "initial-loss", "loss-error"),
-    "missing-sigmoid": ("cannot-overfit", "initial-loss", "loss-error"),
-    "relu-before-loss": ("cannot-overfit", "dead-units", "zero-gradient", "initial-loss", "constant-output"),
-    "squashed-logits": ("cannot-overfit", "saturated"),
-    "dropout-before-output": ("cannot-overfit", "initial-loss"),
-    "no-activation": ("missing-activation", "cannot-overfit"),
-    "backward-zero": ("zero-gradient", "vanishing-gradient", "cannot-overfit", "wrong-gradient"),
-    "wrong-gradient": ("cannot-overfit", "zero-gradient", "vanishing-gradient", "exploding-gradient"),
-    "no-gradient": ("zero-gradient", "cannot-overfit", "wrong-gradient"),
-    "examples-mixed": ("cannot-overfit",),
+    "double-softmax": (*_COURSE, "vanishing-gradient", "squashed-logits", "initial-loss"),
+    "missing-softmax": (*_COURSE, "initial-loss", "loss-error"),
+    "missing-sigmoid": (*_COURSE, "initial-loss", "loss-error"),
+    "relu-before-loss": (*_COURSE, "dead-units", "zero-gradient", "initial-loss", "constant-output"),
+    "squashed-logits": (*_COURSE, "saturated"),
+    "dropout-before-output": (*_COURSE, "initial-loss"),
+    "no-activation": ("missing-activation", *_COURSE),
+    "backward-zero": ("zero-gradient", "vanishing-gradient", *_COURSE, "wrong-gradient"),
+    "wrong-gradient": (*_COURSE, "zero-gradient", "vanishing-gradient", "exploding-gradient"),
+    "no-gradient": ("zero-gradient", *_COURSE, "wrong-gradient"),
+    "examples-mixed": (*_COURSE,),
     "zero-weights": ("identical-filters", "dead-units", "large-bias", *_BLOCKED),
     "identical-filters": ("positive-weights", "weight-scale", "dead-units", *_NUMERIC),
     "positive-weights": ("weight-scale", "fan-from-image", "input-ignored", *_NUMERIC),
@@ -146,25 +175,32 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "large-bias": ("input-ignored", *_NUMERIC),
     "input-scale": ("feature-scales", "input-offset", *_NUMERIC),
     "feature-scales": _NUMERIC,
-    "target-scale": ("initial-loss", "exploding-gradient", "cannot-overfit", "learning-rate"),
-    "fan-from-image": ("vanishing-signal", "vanishing-gradient", "cannot-overfit", "constant-output"),
-    "learning-rate": (),
+    "target-scale": ("initial-loss", "exploding-gradient", *_COURSE, "learning-rate"),
+    "fan-from-image": ("vanishing-signal", "vanishing-gradient", *_COURSE, "constant-output"),
+    "sorted-batches": (*_COURSE, "constant-output", "learning-rate", "dead-units", "validation-leak", "overfitting"),
+    "weight-decay": (*_BLOCKED, "dead-units", "learning-rate"),
+    # In training; before it, a first step that is too large follows from others.
+    "learning-rate": (*(kind for kind in _NUMERIC if kind != "learning-rate"), "input-ignored"),
+    "diverging-weights": (*_COURSE, "constant-output", "dead-units", "saturated", "exploding-gradient"),
+    "diverging-loss": ("oscillating-loss", "stalled-loss"),
+    "oscillating-loss": ("stalled-loss",),
+    "validation-inputs": ("overfitting",),
     "input-ignored": (
         "constant-output",
         "dead-units",
         "saturated",
         "zero-gradient",
         "vanishing-gradient",
-        "cannot-overfit",
+        *_COURSE,
     ),
-    "exploding-gradient": ("initial-loss", "learning-rate", "cannot-overfit"),
+    "exploding-gradient": ("initial-loss", "learning-rate", *_COURSE),
     "not-finite": (*(kind for kind in _NUMERIC if kind != "not-finite"),),
-    "saturated": ("constant-output", "vanishing-gradient", "zero-gradient", "initial-loss", "cannot-overfit"),
-    "dead-units": ("constant-output", "vanishing-gradient", "zero-gradient", "cannot-overfit", "initial-loss"),
-    "vanishing-signal": ("constant-output", "vanishing-gradient", "zero-gradient", "cannot-overfit"),
-    "constant-output": ("vanishing-gradient", "cannot-overfit"),
-    "vanishing-gradient": ("zero-gradient", "cannot-overfit"),
-    "zero-gradient": ("cannot-overfit",),
-    "initial-loss": ("cannot-overfit",),
-    "contradicting-labels": ("cannot-overfit",),
+    "saturated": ("constant-output", "vanishing-gradient", "zero-gradient", "initial-loss", *_COURSE),
+    "dead-units": ("constant-output", "vanishing-gradient", "zero-gradient", *_COURSE, "initial-loss"),
+    "vanishing-signal": ("constant-output", "vanishing-gradient", "zero-gradient", *_COURSE),
+    "constant-output": ("vanishing-gradient", "zero-gradient", *_COURSE),
+    "vanishing-gradient": ("zero-gradient", "constant-output", *_COURSE),
+    "zero-gradient": (*_COURSE,),
+    "initial-loss": (*_COURSE,),
+    "contradicting-labels": (*_COURSE,),
 }

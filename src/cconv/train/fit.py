@@ -58,17 +58,23 @@ class Fit:
         self._interrupts = interrupts
         self._kept = (-1, -1)  # epochs and batches done at the last checkpoint
         self._path: Path | None = None
+        self._monitor: Any = trainer._monitor
         self._step = Step(
-            trainer.model, trainer.loss, trainer.optimizer, trainer.clip_norm, trainer.stop_on_nan, interrupts
+            *(trainer.model, trainer.loss, trainer.optimizer, trainer.clip_norm, trainer.stop_on_nan),
+            interrupts,
+            trainer._monitor,
         )
 
     def run(self, last: int) -> None:
         """Epochs up to number `last`, or until the trainer is told to stop."""
         trainer = self._trainer
+        whole = False
+        self._monitor.begin(-(-len(self._train) // trainer.accumulate), self._shown.note)
         try:
             # Told to stop and interrupted before its epoch was closed: close it.
             while trainer.epoch < last and (trainer._at.batch or not trainer.stop):
                 self._epoch()
+            whole = True
         except KeyboardInterrupt:
             kept = ""
             if self._saver is not None:
@@ -80,6 +86,8 @@ class Fit:
                 epoch, batches = trainer.epoch + 1, trainer._at.batch
                 print(f"interrupted in epoch {epoch}, after {batches} batches{kept}", flush=True)
             raise
+        finally:
+            self._monitor.end(whole)
 
     def _epoch(self) -> None:
         trainer, started = self._trainer, time.perf_counter()
@@ -99,6 +107,7 @@ class Fit:
             trainer._at.forget_epoch()
             self._step_schedule(record)
             self._shown.end_epoch(record)
+            self._monitor.end_epoch(trainer.history, self._train, self._held_out)
             self._call("on_epoch_end", record)
         finally:
             self._interrupts.release()
@@ -133,6 +142,7 @@ class Fit:
                     self._shown.batch(size, at.means)
                     self._call("on_batch_end", at.batch, loss)
                 except NotFinite as error:
+                    self._monitor.failed(error.origin, error.loss)
                     raise self._not_finite(error) from None
                 finally:
                     # An interrupt that came since the weights moved.

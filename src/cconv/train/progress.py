@@ -30,6 +30,9 @@ class Silent:
     def end_epoch(self, record: dict[str, Any]) -> None:
         """An epoch is done."""
 
+    def note(self, text: str) -> None:
+        """Say something between the lines."""
+
     def close(self) -> None:
         """Training has ended, or was interrupted."""
 
@@ -87,6 +90,9 @@ class Lines(_Counted):
         super().end_epoch(record)
         self._say(line(record, self._last_epoch))
 
+    def note(self, text: str) -> None:
+        self._try(lambda: print(text, flush=True))
+
     def _within(self, figures: dict[str, float], rate: float) -> str:
         of = f"/{self._images:,}" if self._images else ""
         parts = [numbered(self._epoch, self._last_epoch), f"{self._done:,}{of} images", *named(figures)]
@@ -142,6 +148,9 @@ class Bar(_Counted):
             self._bar.total = self._bar.n + self._images * (self._last_epoch - self._epoch)
             self._bar.bar_format = _FORMAT
         self._try(lambda: self._bar.write(line(record, self._last_epoch), file=sys.stdout))
+
+    def note(self, text: str) -> None:
+        self._try(lambda: self._bar.write(text, file=sys.stdout))
 
     def close(self) -> None:
         with contextlib.suppress(OSError, ValueError):

@@ -11,6 +11,8 @@ import numpy as np
 from .._kernels.arrays import all_finite
 from .._threads import threads_for
 from ..data.rows import size_of
+from ..doctor.monitor import Monitor, Unwatched
+from ..doctor.trace import NotFinite as Origin
 from ..doctor.trace import first_not_finite
 from ..optim import clip_grad_norm
 from .interrupt import Interrupts
@@ -29,12 +31,13 @@ class Done(NamedTuple):
 
 
 class NotFinite(FloatingPointError):
-    """A step met NaN or infinity; `advice` says where."""
+    """A step met NaN or infinity; `advice` says where, and `origin` to programs."""
 
-    def __init__(self, loss: float, advice: str):
+    def __init__(self, loss: float, advice: str, origin: Origin | None):
         super().__init__(loss, advice)
         self.loss = loss
         self.advice = advice
+        self.origin = origin
 
 
 class Step:
@@ -47,10 +50,19 @@ class Step:
     stop_on_nan : bool
     interrupts : Interrupts
         Held from the moment that the weights move, until the caller releases it.
+    monitor : Monitor or Unwatched
+        Looks at some of the steps.
     """
 
     def __init__(
-        self, model: Any, loss: Any, optimizer: Any, clip_norm: float | None, stop_on_nan: bool, interrupts: Interrupts
+        self,
+        model: Any,
+        loss: Any,
+        optimizer: Any,
+        clip_norm: float | None,
+        stop_on_nan: bool,
+        interrupts: Interrupts,
+        monitor: Monitor | Unwatched,
     ):
         self._model = model
         self._loss = loss
@@ -58,6 +70,7 @@ class Step:
         self._clip_norm = clip_norm
         self._stop_on_nan = stop_on_nan
         self._interrupts = interrupts
+        self._monitor: Any = monitor
         self._volatile = Volatile(model)
 
     def __call__(self, batches: Iterable[Batch], several: bool) -> list[Done]:
@@ -71,9 +84,11 @@ class Step:
         self._volatile.keep()
         try:
             self._optimizer.zero_grad()
-            done = self._added_up(batches) if several else [self._gradient(batch) for batch in batches]
+            with self._monitor.watching() as look:
+                done = self._added_up(batches) if several else [self._gradient(batch) for batch in batches]
             if not done:
                 return done
+            self._monitor.gradients(look)
             if self._stop_on_nan and not self._finite_gradients():
                 raise self._not_finite(done[-1].loss, [each.batch for each in done])
             if self._clip_norm is not None:
@@ -84,6 +99,7 @@ class Step:
             self._optimizer.zero_grad()
             raise
         self._optimizer.step()
+        self._monitor.done(look, done[0].loss, done[0].logits, done[0].batch)
         return done
 
     def _gradient(self, batch: Batch, scaled: bool = False) -> Done:
@@ -129,10 +145,10 @@ class Step:
             found = first_not_finite(self._model, self._loss, x, y, **loss_options(weight))
             if found is not None:
                 if found.what in ("input", "target", "sample_weight"):
-                    return NotFinite(loss, str(found))
+                    return NotFinite(loss, str(found), found)
                 break
         advice = f"lower the learning rate ({self._optimizer.lr:g}) or set clip_norm"
-        return NotFinite(loss, f"{found}: {advice}" if found is not None else advice)
+        return NotFinite(loss, f"{found}: {advice}" if found is not None else advice, found)
 
 
 def scalar(loss: Any) -> float:

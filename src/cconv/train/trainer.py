@@ -14,6 +14,8 @@ from .._checks import choice, number
 from .._random import fresh_seed, generator
 from .._shapes import whole
 from ..data import Loader
+from ..doctor.findings import Report
+from ..doctor.monitor import Monitor, Unwatched
 from ..nn import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, NLLLoss
 from ..nn.layer import Layer
 from ..nn.loss import Loss
@@ -77,6 +79,11 @@ class Trainer:
     stop_on_nan : bool
         Raise FloatingPointError when the loss or a gradient is NaN or infinite, before the step that would follow
         from it. The message names the layer where it began.
+    doctor : bool
+        Look at a sample of the steps for what keeps the network from learning: units that never fire, saturation,
+        gradients that vanish or explode, steps too large or too small, a loss that does not fall, and so on. What it
+        finds is printed, and is in `report`. It costs at most 2 % of the time (20 ms of trainings shorter than a
+        second), and changes no bit.
 
     Attributes
     ----------
@@ -85,6 +92,8 @@ class Trainer:
     steps : int
         Batches done.
     history : History
+    report : doctor.Report
+        What the doctor has found so far, the likeliest root cause first.
 
     Notes
     -----
@@ -109,6 +118,7 @@ class Trainer:
         seed: int | None = None,
         progress: bool = True,
         stop_on_nan: bool = True,
+        doctor: bool = True,
     ):
         _check_has("model", model, "forward")
         _check_has("loss", loss, "forward")
@@ -155,6 +165,7 @@ class Trainer:
         self._seed_given = not (seed is None or isinstance(seed, np.random.Generator))
         self.seed: Any = seed if self._seed_given else fresh_seed(seed)
         generator(self.seed)
+        self._monitor = Monitor(model, loss, optimizer) if doctor else Unwatched()
         self._at = Position()
         self._calls = 0  # of `fit` that are over
         self._written: set[str] = set()  # folders of checkpoints that are this trainer's
@@ -240,6 +251,10 @@ class Trainer:
         for hook in hooks["on_fit_end"]:
             hook(self)
         return self.history
+
+    @property
+    def report(self) -> Report:
+        return self._monitor.report
 
     def save_checkpoint(self, path: str | os.PathLike) -> None:
         """Write all that a continued training needs to a file, as `fit` does; from a callback, too.

@@ -75,7 +75,7 @@ class Case:
         """Between which bounds the outputs of an activation lie; None for other layers."""
         key = id(call.layer)
         if key not in self.bounds:
-            self.bounds[key] = _range(call)
+            self.bounds[key] = bounds_of(call)
         return self.bounds[key]
 
 
@@ -125,7 +125,7 @@ def listed(calls: list[Call]) -> str:
     return calls[0].name + (f" and {more} more layer{'s' if more > 1 else ''}" if more else "")
 
 
-def _range(call: Call) -> tuple[float, float] | None:
+def bounds_of(call: Call) -> tuple[float, float] | None:
     known: list[tuple[type, tuple[float, float]]] = [
         (nn.Sigmoid, (0, 1)),
         (nn.Tanh, (-1, 1)),

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ...nn.layer import Parameter, pair_of
+from ...nn.layer import pair_of
 from ...optim import Adam
+from ..constant import best_constant
 from ..findings import Finding
 from .case import Case
 
@@ -35,7 +36,7 @@ def overfit(case: Case, x: Any, y: Any, deadline: float) -> Iterator[Finding]:
     deadline : float
         Of `time.perf_counter`.
     """
-    constant = _best_constant(case, y)
+    constant = best_constant(case.loss, case.logits[: len(y)] if isinstance(case.logits, np.ndarray) else None, y)
     if constant is None or constant <= 1e-12:
         return
     goal = (1 - GAIN) * constant
@@ -98,36 +99,6 @@ def _train(case: Case, x: Any, y: Any, lr: float, until: float, goal: float) -> 
     except Exception:
         return None
     return losses
-
-
-def _best_constant(case: Case, y: Any) -> float | None:
-    """The loss of the best output that is the same for all examples, of any loss: found by descent."""
-    logits = case.logits
-    if not isinstance(logits, np.ndarray):
-        return None
-    n = len(y)
-    constant = Parameter(np.zeros((1, *logits.shape[1:]), logits.dtype))
-    constant.value = np.clip(logits[:1], -3, 3)
-    loss = copy.deepcopy(case.loss)
-    optimizer, best = Adam([constant], lr=0.1), math.inf
-    try:
-        with np.errstate(all="ignore"):
-            for step in range(200):
-                optimizer.lr = 0.1 if step < 100 else 0.02
-                value, backward = loss.forward(np.repeat(constant.value, n, 0), y)
-                value = float(np.mean(value))
-                if not math.isfinite(value):
-                    break
-                best = min(best, value)
-                grad = np.asarray(backward())
-                if not np.isfinite(grad).all():
-                    break
-                constant.add_grad(grad.sum(0, keepdims=True, dtype=logits.dtype))
-                optimizer.step()
-                optimizer.zero_grad()
-    except Exception:
-        return None
-    return best if math.isfinite(best) else None
 
 
 def few(y: Any, count: int = EXAMPLES) -> np.ndarray:

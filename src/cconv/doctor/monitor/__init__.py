@@ -1,0 +1,11 @@
+"""The doctor during training.
+
+monitor.py     Monitor: which steps are looked at, within which time, and what is said of them
+look.py        a look at one step: numbers of layers, gradients and weights
+course.py      the losses so far, and whether anything is learned
+layers.py      what looks say; losses.py: what the losses say; epochs.py: what epochs and validation say
+"""
+
+from .monitor import Monitor, Unwatched
+
+__all__ = ["Monitor", "Unwatched"]

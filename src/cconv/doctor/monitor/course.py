@@ -1,0 +1,120 @@
+"""The course of a training: its losses, the looks at its steps, and whether it learns."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from ...nn import CrossEntropyLoss, NLLLoss
+from ..constant import best_constant
+from .look import Look
+
+_TARGETS = 512
+_KEPT = 8  # looks that are judged together
+# Shares of the best constant's loss: what is gone of it after a while.
+NOTHING, SOMETHING = 0.02, 0.2
+_FEW, _MANY = 5, 100  # steps before which a loss says nothing, and after which it says much
+
+
+class Course:
+    """What has been seen of a training.
+
+    Attributes
+    ----------
+    losses : array of float
+        One a step.
+    looks : deque of Look
+        The last ones.
+    first : Look or None
+        The first.
+    epoch_steps : int
+        Steps of an epoch, 0 where that is not known.
+    labels : array or None
+        How often each label was seen in all looks together.
+    constant : float or None
+        The loss of the best output that is the same for every example; None where it is not known.
+    alive : bool
+        Whether outputs once differed between examples.
+    decay, lr : float
+        The optimiser's, at the last look.
+    """
+
+    def __init__(self, epoch_steps: int = 0):
+        self.losses = array("d")
+        self.looks: deque[Look] = deque(maxlen=_KEPT)
+        self.first: Look | None = None
+        self.epoch_steps = epoch_steps
+        self.labels: np.ndarray | None = None
+        self.constant: float | None = None
+        self.best = -math.inf  # gain so far
+        self.lr = self.decay = 0.0
+        self.alive = False
+        self._outputs: Any = None  # targets that were seen, and outputs of their shape
+        self._targets: Any = None
+        self._weighed = 0  # targets that `constant` is of
+
+    @property
+    def steps(self) -> int:
+        return len(self.losses)
+
+    def add(self, look: Look) -> None:
+        """One more look, of a step whose loss is noted."""
+        self.first = self.first or look
+        self.looks.append(look)
+        self.alive = self.alive or look.spread > 1e-3
+        if look.labels is not None:
+            same = self.labels is not None and len(self.labels) == len(look.labels)
+            self.labels = self.labels + look.labels if same else look.labels.copy()
+
+    def weigh(self, loss: Any, outputs: Any, y: Any, search: bool = False) -> None:
+        """Find out what an output that is the same for every example would cost, from all targets that were seen."""
+        if not isinstance(outputs, np.ndarray) or not isinstance(y, np.ndarray) or self._weighed >= _TARGETS:
+            return
+        if self._targets is None:
+            self._outputs, self._targets = outputs[:_TARGETS].copy(), y[:_TARGETS].copy()
+        elif len(self._targets) < _TARGETS and y.shape[1:] == self._targets.shape[1:]:
+            self._outputs = np.concatenate([self._outputs, outputs])[:_TARGETS]
+            self._targets = np.concatenate([self._targets, y])[:_TARGETS]
+        count = len(self._targets)
+        if count < 2 * self._weighed:
+            return
+        self._weighed = count
+        found = best_constant(loss, self._outputs, self._targets, search=search and self.constant is None)
+        if found is not None and isinstance(loss, (CrossEntropyLoss, NLLLoss)) and self.labels is not None:
+            # Few labels look more alike than they are (Miller and Madow's correction).
+            found += (np.count_nonzero(self.labels) - 1) / (2 * count)
+        self.constant = found if found is not None and found > 1e-9 else None
+
+    def recent(self) -> float:
+        """The mean loss of the last steps."""
+        count = min(max(len(self.losses) // 4, _FEW), self.epoch_steps or _MANY, _MANY)
+        return float(np.mean(self.losses[-count:])) if self.losses else math.nan
+
+    def gain(self) -> float:
+        """The share of the best constant's loss that is gone by now; NaN where that is not known."""
+        if self.constant is None or self.steps < _FEW:
+            return math.nan
+        gain = 1 - self.recent() / self.constant
+        self.best = max(self.best, gain)
+        return gain
+
+    @property
+    def learns(self) -> bool:
+        """Whether something was learned, and is not forgotten."""
+        return self.gain() > SOMETHING
+
+    @property
+    def fails(self) -> bool:
+        """Whether nothing is learned, of what was long enough to see it."""
+        gain = self.gain()
+        enough = min(_MANY, self.epoch_steps or _MANY)
+        return self.steps >= max(enough, _FEW) and (not math.isfinite(self.recent()) or gain < NOTHING)
+
+    @property
+    def stuck(self) -> bool:
+        """The same after a few steps: for what can't get better by itself."""
+        return self.steps >= _FEW and not self.gain() >= NOTHING and self.constant is not None

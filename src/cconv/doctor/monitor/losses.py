@@ -1,0 +1,98 @@
+"""What the losses of the steps say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..findings import Finding
+from .course import SOMETHING, Course
+
+_LONG_EPOCHS, _LONG_STEPS = 3, 500  # after which a loss that stays where it was is no plateau of the start
+_RISEN = 3.0  # times the best constant's loss
+_JUMPS = 0.02  # share of steps
+_PURE = 0.9  # share of a batch's examples that are of one class
+
+
+def findings(course: Course, epochs: float) -> Iterator[Finding]:
+    """What is wrong with the course of the loss after so many epochs."""
+    yield from _sorted(course)
+    yield from _diverging(course)
+    yield from _oscillating(course, epochs)
+    yield from _stalled(course, epochs)
+
+
+def _cures(course: Course) -> tuple[str, ...]:
+    lr = course.lr or 1e-3
+    return f"optimizer.lr = {lr / 10:.2g}", f"optimizer.lr = {lr * 10:.2g}", _ADAM
+
+
+_ADAM = "optimizer = optim.Adam(model.parameters(), lr=1e-3)"
+
+
+def _sorted(course: Course) -> Iterator[Finding]:
+    looks = [look for look in course.looks if look.labels is not None and look.labels.sum() > 3]
+    if len(looks) < 3 or course.labels is None:
+        return
+    purity = float(np.median([look.labels.max() / look.labels.sum() for look in looks]))  # type: ignore[union-attr]
+    overall = course.labels.max() / course.labels.sum()
+    if purity > _PURE and purity - overall > (1 - overall) / 2:
+        classes = int(np.count_nonzero(course.labels))
+        yield Finding(
+            "sorted-batches",
+            "warning" if course.learns else "error",
+            f"{purity:.0%} of the examples of a batch are of one class, of {classes} that were seen: the data is "
+            "sorted, and not shuffled",
+            ("order = np.random.default_rng(0).permutation(len(y)); x, y = x[order], y[order]",),
+            evidence={"purity": purity, "classes": classes},
+        )
+
+
+def _diverging(course: Course) -> Iterator[Finding]:
+    if course.constant is None or course.steps < 10:
+        return
+    now = course.recent()
+    start = float(np.mean(course.losses[:3]))
+    high = not now <= _RISEN * course.constant and not now <= 1.5 * start
+    fallen_back = course.best > 0.5 and course.fails
+    if high or fallen_back:
+        told = f"from {start:.3g} to {now:.3g}" if high else f"back to {now:.3g}"
+        yield Finding(
+            "diverging-loss",
+            "error",
+            f"the loss has risen {told} (that of a guess is {course.constant:.3g})",
+            (f"optimizer.lr = {course.lr / 10:.2g}", "trainer.clip_norm = 1.0"),
+            evidence={"start": start, "now": now, "constant": course.constant},
+        )
+
+
+def _oscillating(course: Course, epochs: float) -> Iterator[Finding]:
+    if course.constant is None or epochs < 1 or course.steps < 50:
+        return
+    last = np.asarray(course.losses[-(course.epoch_steps or course.steps // 2) :])
+    jumps = float((last > 2 * course.constant).mean())
+    if jumps > _JUMPS and np.median(last) < course.constant * (1 - SOMETHING / 2):
+        yield Finding(
+            "oscillating-loss",
+            "warning",
+            f"the loss jumps: in {jumps:.0%} of the last {len(last)} steps it was over "
+            f"{2 * course.constant:.3g}, twice that of a guess, with a median of {np.median(last):.3g}",
+            (f"optimizer.lr = {course.lr / 10:.2g}", "trainer.clip_norm = 1.0"),
+            evidence={"jumps": jumps, "median": float(np.median(last))},
+        )
+
+
+def _stalled(course: Course, epochs: float) -> Iterator[Finding]:
+    if not course.fails or not math.isfinite(course.recent()) or epochs < 1:
+        return
+    long = epochs >= _LONG_EPOCHS and course.steps >= _LONG_STEPS
+    yield Finding(
+        "stalled-loss",
+        "error" if long else "warning",
+        f"after {course.steps} steps the loss is {course.recent():.4g}: {course.constant:.4g} needs no look at the "
+        "input",
+        _cures(course),
+        evidence={"loss": course.recent(), "constant": course.constant, "epochs": epochs},
+    )

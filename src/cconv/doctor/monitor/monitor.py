@@ -1,0 +1,303 @@
+"""Monitor: looks at a sample of training steps, within a bound on time, and says what it finds."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...data.rows import leaves, take
+from ...nn.layer import Layer
+from ...optim import Optimizer
+from ..check import first_look
+from ..findings import Finding, Report
+from ..folding import folded
+from ..kinds import BY_DEGREE
+from ..trace import NotFinite
+from . import epochs, layers, losses
+from .course import Course
+from .look import Look, Watcher
+
+# Of the time that training takes; and what may be spent beforehand, in seconds: training of one second earns it.
+SHARE, CREDIT = 0.006, 0.014
+_GAPS = 8  # looks at an epoch, at least
+_OF_ALL_LABELS = ("target-constant", "class-imbalance")
+_FIRST_BYTES = 2**22  # of the first batch that are kept
+_DIAGNOSIS = 0.03  # seconds that a search for causes is thought to take, beside some steps
+_LEAK = 2e-7  # seconds for each training example that validation examples are looked for in
+
+
+class Monitor:
+    """Watches one model while it is trained.
+
+    Its looks change no bit of what is trained. They come at the first steps, then more and more seldom, and never so
+    often that they cost more than `SHARE` of the time.
+
+    Parameters
+    ----------
+    model, loss, optimizer
+
+    Attributes
+    ----------
+    seconds : float
+        Spent in looks and their judgement.
+    total : float
+        Seconds of training, these included.
+    looks : int
+    course : Course
+    """
+
+    def __init__(self, model: Any, loss: Any, optimizer: Any):
+        self._given = model, loss, optimizer
+        self.course = Course()
+        self.seconds = self.total = 0.0
+        self.looks = 0
+        self._begun = math.nan  # the call of fit in progress
+        self._next = 1
+        self._gap = 1
+        self._watcher: Watcher | None = None
+        self._start: tuple[Any, Any, Any] | None = None  # copies, as they were before training
+        self._batch: tuple[Any, ...] = ()  # of the first step, some examples
+        self._diagnosed: list[Finding] | None = None
+        self._seen: dict[str, Finding] = {}
+        self._kinds: dict[str, set[str]] = {}  # that each judgement gave
+        self._said: set[str] = set()
+        self._say: Callable[[str], None] | None = None
+        self._epochs = 0
+        self._searched = False  # for validation examples among the training examples
+        self._broken = False
+
+    @property
+    def report(self) -> Report:
+        """What was found so far."""
+        # The first batch knows little of how often a label occurs.
+        apart = self.course.labels is not None and np.count_nonzero(self.course.labels) > 1
+        before = [self._settled(f) for f in self._diagnosed or () if not (apart and f.kind in _OF_ALL_LABELS)]
+        during = {kind: self._settled(finding) for kind, finding in self._seen.items()}
+        # What was wrong before the first step is not named twice; but step sizes are seen better in training.
+        worst = {kind: min((f.rank for f in before if f.kind == kind), default=None) for kind in during}
+        told = [f for f in during.values() if (w := worst[f.kind]) is None or f.rank < w or f.kind == "learning-rate"]
+        named = {finding.kind for finding in told}
+        settled = [*told, *(finding for finding in before if finding.kind not in named)]
+        subject = f"{type(self._given[0]).__name__} after {self.course.steps} steps ({self.looks} looked at)"
+        return Report(folded(settled), subject)
+
+    def begin(self, epoch_steps: int, say: Callable[[str], None] | None) -> None:
+        """Training begins, or goes on; `say` prints a finding."""
+        self._begun = time.perf_counter()
+        self.course.epoch_steps = epoch_steps
+        self._say = say
+        self._gap = 1
+        self._next = self.course.steps + 1
+        with self._timed():
+            model, loss, optimizer = self._given
+            if isinstance(model, Layer) and self._start is None and not self.course.steps:
+                # What can't be copied can be looked at all the same.
+                with contextlib.suppress(Exception):
+                    self._start = copy.deepcopy((model, loss, optimizer))
+            self._watcher = Watcher(model, optimizer) if isinstance(model, Layer) else None
+
+    def watching(self) -> contextlib.AbstractContextManager[Look | None]:
+        """The context of a step's forward and backward; it gives a Look for the steps that are looked at."""
+        step = self.course.steps + 1
+        if step < self._next or self._watcher is None:
+            return _NOT_NOW
+        return self._watcher.watching(step) if self._affordable(step) else _NOT_NOW
+
+    def gradients(self, look: Look | None) -> None:
+        """Gradients are there, and not used yet."""
+        if look is not None and self._watcher is not None:
+            self._watcher.gradients()
+
+    def done(self, look: Look | None, loss: float, outputs: Any, batch: tuple[Any, ...]) -> None:
+        """The weights have moved."""
+        self.course.losses.append(loss)
+        if look is None or self._watcher is None:
+            return
+        self._watcher.updated(outputs, batch[1])
+        spent, self._watcher.seconds = self._watcher.seconds, 0.0
+        self.seconds += spent
+        with self._timed():
+            self.looks += 1
+            if not self._batch:
+                each = sum(array[:1].nbytes for _, array in leaves(batch[0]))
+                few = slice(0, max(8, min(64, _FIRST_BYTES // max(each, 1))))
+                self._batch = tuple(copy.deepcopy(take(part, few)) for part in batch)
+            self.course.lr = float(getattr(self._given[2], "lr", 0.0))
+            self.course.decay = _decay(self._given[2])
+            self.course.add(look)
+            self.course.weigh(self._given[1], outputs, batch[1], search=self.looks > 2)
+            self._judge("looks", layers.findings(self.course, self._given[0]))
+            longest = max(1, (self.course.epoch_steps or 8 * 64) // _GAPS)
+            self._gap = min(2 * self._gap, longest) if self.looks > 2 else 1
+        self._next = self.course.steps + self._gap
+
+    def end_epoch(self, history: Sequence[dict[str, Any]], train: Any, held_out: Any) -> None:
+        """An epoch is over, and in the history."""
+        self._epochs += 1
+        with self._timed():
+            self._judge("looks", layers.findings(self.course, self._given[0]))
+            self._judge("losses", losses.findings(self.course, self._epochs))
+            self._judge("epochs", epochs.overfitting(history, self.course))
+            if held_out is not None and self._batch:
+                if self._epochs == 1:
+                    self._judge("inputs", epochs.prepared(self._batch[0], held_out, history[-1], self.course))
+                if not self._searched and self._room() > _LEAK * (train.examples or 0):
+                    self._searched = True
+                    self._judge("leak", epochs.leaked(train, held_out))
+            if self._room() > _DIAGNOSIS + 8 * self._step_time():
+                self._diagnose()
+
+    def failed(self, found: NotFinite | None, loss: float) -> None:
+        """A step met NaN or infinity, and was taken back."""
+        with self._timed():
+            where = str(found) if found is not None else f"the loss is {loss}"
+            lr = float(getattr(self._given[2], "lr", 0.0))
+            # Data that holds NaN is a cause of its own.
+            kind = {"input": "input-not-finite", "target": "target-not-finite"}.get(found.what if found else "")
+            self._judge(
+                "failed",
+                [
+                    Finding(
+                        kind or "not-finite",
+                        "error",
+                        f"{where} in step {self.course.steps + 1}",
+                        () if kind else (f"optimizer.lr = {lr / 10:.2g}", "trainer.clip_norm = 1.0"),
+                        found.layer if found is not None else "",
+                        evidence={"loss": loss},
+                    )
+                ],
+            )
+
+    def end(self, whole: bool = True) -> None:
+        """Training is over, or was broken off."""
+        with self._timed():
+            if self.course.steps and whole:
+                self._judge("losses", losses.findings(self.course, self._epochs))
+                if self._seen or self.course.fails:
+                    self._diagnose()
+            self._tell(("error", "warning"))
+        self.total += self._elapsed()
+        self._begun = math.nan
+
+    def _judge(self, of: str, findings: Iterable[Finding]) -> None:
+        """Keep what is new, or worse than it was, and say what keeps the network from learning."""
+        found = list(findings)
+        if self.course.learns:
+            # What is over, and did no lasting harm.
+            for kind in self._kinds.get(of, set()) - {finding.kind for finding in found}:
+                self._seen.pop(kind, None)
+        for finding in found:
+            self._kinds.setdefault(of, set()).add(finding.kind)
+            finding.step = self.course.steps + (of == "failed")
+            before = self._seen.get(finding.kind)
+            if before is None or finding.rank < before.rank:
+                if before is not None:
+                    finding.step = before.step
+                self._seen[finding.kind] = finding
+        if any(finding.severity == "error" for finding in self._seen.values()) and not self._said:
+            self._diagnose()
+            self._tell(("error",))
+
+    def _diagnose(self) -> None:
+        """Look for causes in the first batch and in the network as it began, once."""
+        if self._diagnosed is None and self._start is not None and self._batch:
+            self._diagnosed = []
+            x, y, *_ = self._batch
+            thorough = any(finding.severity == "error" for finding in self._seen.values())
+            with contextlib.suppress(Exception):
+                self._diagnosed = first_look(*self._start, x, y, seconds=1.0 if thorough else 0.0)
+
+    def _settled(self, finding: Finding) -> Finding:
+        """What should keep a network from learning, and does not, is no error."""
+        finding = copy.copy(finding)
+        finding.consequences = []
+        if finding.severity == "error" and finding.kind in BY_DEGREE and self.course.learns:
+            finding.severity = "warning"
+        return finding
+
+    def _tell(self, severities: tuple[str, ...]) -> None:
+        for finding in self.report:
+            if finding.severity in severities and finding.kind not in self._said:
+                self._said.add(finding.kind)
+                if self._say is not None:
+                    self._say(str(finding))
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._begun if self._begun == self._begun else 0.0
+
+    def _room(self) -> float:
+        """Seconds that may be spent now."""
+        return CREDIT + SHARE * (self.total + self._elapsed()) - self.seconds
+
+    def _affordable(self, step: int) -> bool:
+        """Whether there is time for a look; if not, when there may be."""
+        each = self.seconds / max(self.looks, 1)
+        room = self._room()
+        if room >= each:
+            return True
+        self._next = step + max(1, int((each - room) / (SHARE * max(self._step_time(), 1e-6))))
+        return False
+
+    def _step_time(self) -> float:
+        return (self.total + self._elapsed()) / max(self.course.steps, 1)
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Count the time; an error in here must not end a training."""
+        begun = time.perf_counter()
+        try:
+            with np.errstate(all="ignore"):
+                yield
+        except Exception as error:
+            self._watcher, self._next = None, 2**62
+            if not self._broken:
+                self._broken = True
+                warnings.warn(f"Trainer: the doctor gave up: {type(error).__name__}: {error}", stacklevel=2)
+        finally:
+            self.seconds += time.perf_counter() - begun
+
+
+class _NotNow:
+    """No look at this step."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+_NOT_NOW = _NotNow()
+
+
+class Unwatched:
+    """In the place of a Monitor, where none is wanted."""
+
+    report = Report()
+
+    def begin(self, epoch_steps: int, say: Callable[[str], None] | None) -> None: ...
+
+    def watching(self) -> contextlib.AbstractContextManager[None]:
+        return _NOT_NOW
+
+    def gradients(self, look: None) -> None: ...
+
+    def done(self, look: None, loss: float, outputs: Any, batch: tuple[Any, ...]) -> None: ...
+
+    def end_epoch(self, history: Sequence[dict[str, Any]], train: Any, held_out: Any) -> None: ...
+
+    def failed(self, found: NotFinite | None, loss: float) -> None: ...
+
+    def end(self, whole: bool = True) -> None: ...
+
+
+def _decay(optimizer: Any) -> float:
+    groups = optimizer.param_groups if isinstance(optimizer, Optimizer) else ()
+    return max((float(group.get("weight_decay", 0.0)) for group in groups), default=0.0)

@@ -1,0 +1,231 @@
+"""The doctor during training: what it names, and that it changes nothing."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import cconv
+from cconv import Trainer, data, nn, optim
+from cconv.doctor import Report
+
+
+def images(n=640, seed=0):
+    """Four classes: which quarter of an image is bright."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 4, n)
+    x = rng.random((n, 1, 8, 8), np.float32) * 0.5
+    for i, label in enumerate(y):
+        row, column = divmod(label, 2)
+        x[i, 0, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 0.5
+    return x, y
+
+
+X, Y = images()
+TEST = images(200, 1)
+
+
+def network(activation=nn.ReLU):
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), activation(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), activation(),
+        nn.Flatten(), nn.Linear(128, 16), activation(), nn.Linear(16, 4))  # fmt: skip
+
+
+def trainer_of(model, optimizer=None, loss=None, **options):
+    optimizer = optimizer or (lambda p: optim.SGD(p, lr=0.05, momentum=0.9))
+    options = {"seed": 0, "progress": False} | options
+    return Trainer(model, loss or nn.CrossEntropyLoss(), optimizer(model.parameters()), **options)
+
+
+def fitted(train=(X, Y), epochs=3, model=None, validation=TEST, **options):
+    cconv.manual_seed(0)
+    trainer = trainer_of(network() if model is None else model, **options)
+    trainer.fit(train, epochs, validation=validation)
+    return trainer
+
+
+def drawn(model, how):
+    for _, layer in model.named_layers():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            how(layer.weight)
+    return model
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 3}, {"clip_norm": 0.5}, {"ema": True}])
+def test_it_changes_no_bit(options):
+    def run(doctor):
+        cconv.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(1, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2), nn.MaxPool2d(2),
+            nn.Residual(nn.Conv2d(8, 8, 3, padding=1)), nn.Flatten(), nn.Linear(72, 4))  # fmt: skip
+        more = options | ({"ema": optim.EMA(model, 0.9)} if "ema" in options else {})
+        trainer = trainer_of(model, lambda p: optim.Adam(p, lr=1e-2), doctor=doctor, **more)
+        trainer.fit((X, Y), 2, validation=TEST)
+        assert not doctor or trainer._monitor.looks > 2
+        drop = ("seconds", "images_per_second")
+        return model.state_dict(), [{k: v for k, v in record.items() if k not in drop} for record in trainer.history]
+
+    (state, history), (other, records) = run(False), run(True)
+    assert history == records
+    assert all(np.array_equal(state[name], other[name]) for name in state)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.GELU, nn.LeakyReLU])
+def test_networks_that_learn_are_left_alone(activation):
+    trainer = fitted(model=network(activation))
+    assert trainer.history[-1]["accuracy"] > 0.95
+    assert list(trainer.report) == [], trainer.report
+
+
+def _decay(p):
+    return optim.SGD(p, lr=0.1, weight_decay=2.0)
+
+
+ORDER = np.argsort(Y, kind="stable")
+FAULTS = {
+    "fast": ({"optimizer": lambda p: optim.SGD(p, lr=20.0)}, {"learning-rate"}),
+    "fast Adam": ({"optimizer": lambda p: optim.Adam(p, lr=2.0)}, {"learning-rate"}),
+    "slow": ({"optimizer": lambda p: optim.SGD(p, lr=1e-7)}, {"learning-rate"}),
+    "decay": ({"optimizer": _decay}, {"weight-decay"}),
+    "positive": (
+        {"model": lambda: drawn(network(nn.Sigmoid), lambda p: nn.init.uniform(p, 0, 1))},
+        {"positive-weights"},
+    ),
+    "tiny": ({"model": lambda: drawn(network(), lambda p: nn.init.uniform(p, -1e-4, 1e-4))}, {"weight-scale"}),
+    "255": ({"train": (X * 255, Y), "validation": (TEST[0] * 255, TEST[1])}, {"input-scale"}),
+    "sorted": ({"train": data.Loader((X[ORDER], Y[ORDER]), 32, shuffle=False)}, {"sorted-batches"}),
+    "softmax": (
+        {"model": lambda: nn.Sequential(*network(), nn.Softmax()), "optimizer": lambda p: optim.SGD(p, lr=1e-3)},
+        {"double-softmax"},
+    ),
+    "otherwise": ({"validation": (TEST[0] * 255, TEST[1])}, {"validation-inputs"}),
+    "leak": ({"validation": (X[:100], Y[:100])}, {"validation-leak"}),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_are_named_root_cause_first(name):
+    options, kinds = FAULTS[name]
+    options = {key: value() if key == "model" else value for key, value in options.items()}
+    trainer = fitted(**options)
+    assert trainer.report[0].kind in kinds, trainer.report
+    # Within the first epoch, of 20 steps.
+    assert trainer.report[0].step <= 20
+    assert "docs/doctor.md#" in str(trainer.report)
+
+
+def test_what_is_learned_in_spite_of_it_is_a_warning():
+    model = network()
+    # Six of eight filters never fire.
+    nn.init.constant(model[3].bias, -1)
+    model[3].bias.value[:2] = 0
+    model[3].weight.value[2:] *= 0.01
+    trainer = fitted(model=model, epochs=8)
+    assert trainer.history[-1]["accuracy"] > 0.95 and trainer.report.ok
+    finding = next(finding for finding in trainer.report if finding.kind == "dead-units")
+    assert finding.layer == "4" and finding.evidence["dead"] == 0.75
+
+
+def test_a_layer_that_is_mostly_zero_is_not_dead():
+    class Sparse(nn.Layer):
+        """Each unit fires for one example in twenty."""
+
+        def forward(self, x, train=True):
+            on = x > np.quantile(x, 0.95, axis=0, keepdims=True)
+            return x * on, lambda grad_y, need_x=True: grad_y * on
+
+    trainer = fitted(model=nn.Sequential(nn.Flatten(), nn.Linear(64, 40), Sparse(), nn.Linear(40, 4)))
+    assert "dead-units" not in trainer.report.kinds()
+
+
+def test_layers_are_not_called_more_often():
+    class Counting(nn.Layer):
+        calls = 0
+
+        def forward(self, x, train=True):
+            Counting.calls += 1
+            return np.maximum(x, 0), lambda grad_y, need_x=True: grad_y * (x > 0)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 40), Counting(), nn.Linear(40, 4))
+    trainer = fitted(model=model, validation=None, optimizer=lambda p: optim.Adam(p, lr=3e-3))
+    assert trainer.report.ok and Counting.calls == 60
+    assert trainer._monitor.course.looks[-1].layers["2"].bounds == (0, np.inf)
+
+
+def test_layers_are_as_they_were_after_an_error():
+    class Failing(nn.Layer):
+        def forward(self, x, train=True):
+            raise KeyboardInterrupt
+
+    model = network()
+    model.append(Failing())
+    with pytest.raises(KeyboardInterrupt):
+        fitted(model=model)
+    assert not any("forward" in vars(layer) for _, layer in model.named_layers())
+
+
+def test_an_error_of_its_own_does_not_end_training(monkeypatch):
+    def broken(*arguments):
+        raise ZeroDivisionError("of mine")
+
+    monkeypatch.setattr("cconv.doctor.monitor.layers.findings", broken)
+    with pytest.warns(UserWarning, match="the doctor gave up: ZeroDivisionError: of mine"):
+        trainer = fitted(epochs=2)
+    assert trainer.epoch == 2 and trainer.report.ok
+
+
+def test_nan_is_named_with_its_place():
+    x = X.copy()
+    x[100, 0, 3, 3] = np.nan
+    cconv.manual_seed(0)
+    trainer = trainer_of(network())
+    with pytest.raises(FloatingPointError):
+        trainer.fit((x, Y))
+    assert trainer.report[0].kind == "input-not-finite" and trainer.report[0].severity == "error"
+
+
+def test_a_loss_that_overflows_is_the_learning_rate():
+    cconv.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Linear(64, 1))
+    trainer = trainer_of(model, lambda p: optim.SGD(p, lr=10.0), nn.MSELoss())
+    with pytest.raises(FloatingPointError):
+        trainer.fit((X, Y[:, None].astype(np.float32)), 3)
+    assert "learning-rate" in trainer.report.kinds() and "not-finite" in trainer.report.kinds()
+    assert next(f for f in trainer.report if "not-finite" in (f.kind, *(b.kind for b in f.consequences))).step > 0
+
+
+def test_overfitting_is_named_after_some_epochs():
+    rng = np.random.default_rng(0)
+    y = np.where(rng.random(60) < 0.5, rng.integers(0, 4, 60), Y[:60])
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 200), nn.ReLU(), nn.Linear(200, 4))
+    trainer = fitted((X[:60], y), 60, model, optimizer=lambda p: optim.Adam(p, lr=3e-3))
+    assert trainer.report.kinds() == ["overfitting"] and trainer.report.ok
+
+
+def test_without_a_doctor_there_is_no_report():
+    trainer = fitted(doctor=False, optimizer=lambda p: optim.SGD(p, lr=20.0))
+    assert isinstance(trainer.report, Report) and not list(trainer.report)
+
+
+def test_several_inputs_and_outputs():
+    model = nn.Sequential(nn.Each(nn.Flatten(), nn.Flatten()), nn.Concat(), nn.Linear(128, 4))
+    trainer = fitted(((X, X), Y), model=model, validation=None)
+    assert trainer.report.ok and trainer._monitor.looks > 2
+    both = nn.Sequential(nn.Flatten(), nn.Parallel(nn.Linear(64, 4), nn.Linear(64, 4), merge=None))
+    loss = nn.MultiLoss([nn.CrossEntropyLoss(), nn.CrossEntropyLoss()])
+    trainer = fitted((X, (Y, Y)), model=both, validation=None, loss=loss, metrics=())
+    assert trainer.report.ok and trainer._monitor.looks > 2
+
+
+def test_findings_are_printed_where_progress_is(capsys):
+    fitted(progress=True, optimizer=lambda p: optim.SGD(p, lr=20.0))
+    out = capsys.readouterr().out
+    assert out.count("error") == 1 and "#learning-rate)" in out
+    fitted(optimizer=lambda p: optim.SGD(p, lr=20.0))
+    assert capsys.readouterr().out == ""
+
+
+def test_no_warning_of_numpy_gets_out():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(optimizer=lambda p: optim.SGD(p, lr=1e4), stop_on_nan=False, validation=None)
