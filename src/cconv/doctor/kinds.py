@@ -194,7 +194,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
         *_COURSE,
     ),
     "exploding-gradient": ("initial-loss", "learning-rate", *_COURSE),
-    "not-finite": (*(kind for kind in _NUMERIC if kind != "not-finite"),),
+    "not-finite": (*(kind for kind in _NUMERIC if kind not in ("not-finite", "diverging-weights")),),
     "saturated": ("constant-output", "vanishing-gradient", "zero-gradient", "initial-loss", *_COURSE),
     "dead-units": ("constant-output", "vanishing-gradient", "zero-gradient", *_COURSE, "initial-loss"),
     "vanishing-signal": ("constant-output", "vanishing-gradient", "zero-gradient", *_COURSE),
