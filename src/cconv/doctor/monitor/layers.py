@@ -16,7 +16,7 @@ from .look import Look
 
 _AGREE = 2  # looks that must say the same
 _EXAMPLES = 128  # over which a unit must be silent to be called dead
-DEAD = 0.5
+DEAD = 0.6
 SATURATED, ALL_SATURATED = 0.5, 0.9
 FADED, GONE = 1e-5, 1e-8
 STRONG, OVERWHELMING = 30.0, 1000.0
