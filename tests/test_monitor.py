@@ -67,7 +67,7 @@ def test_it_changes_no_bit(options):
         more = options | ({"ema": optim.EMA(model, 0.9)} if "ema" in options else {})
         trainer = trainer_of(model, lambda p: optim.Adam(p, lr=1e-2), doctor=doctor, **more)
         trainer.fit((X, Y), 2, validation=TEST)
-        assert not doctor or trainer._monitor.looks > 2
+        assert not doctor or trainer.monitor.looks > 2
         drop = ("seconds", "images_per_second")
         return model.state_dict(), [{k: v for k, v in record.items() if k not in drop} for record in trainer.history]
 
@@ -157,7 +157,7 @@ def test_a_look_calls_no_layer_itself(monkeypatch):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 40), Counting(), nn.Linear(40, 4))
     trainer = fitted(model=model, validation=None, optimizer=lambda p: optim.Adam(p, lr=3e-3))
     assert trainer.report.ok and Counting.calls == 60
-    assert trainer._monitor.course.looks[-1].layers["2"].bounds == (0, np.inf)
+    assert trainer.monitor.course.looks[-1].layers["2"].bounds == (0, np.inf)
 
 
 def test_layers_are_as_they_were_after_an_error():
@@ -218,11 +218,11 @@ def test_without_a_doctor_there_is_no_report():
 def test_several_inputs_and_outputs():
     model = nn.Sequential(nn.Each(nn.Flatten(), nn.Flatten()), nn.Concat(), nn.Linear(128, 4))
     trainer = fitted(((X, X), Y), model=model, validation=None)
-    assert trainer.report.ok and trainer._monitor.looks > 2
+    assert trainer.report.ok and trainer.monitor.looks > 2
     both = nn.Sequential(nn.Flatten(), nn.Parallel(nn.Linear(64, 4), nn.Linear(64, 4), merge=None))
     loss = nn.MultiLoss([nn.CrossEntropyLoss(), nn.CrossEntropyLoss()])
     trainer = fitted((X, (Y, Y)), model=both, validation=None, loss=loss, metrics=())
-    assert trainer.report.ok and trainer._monitor.looks > 2
+    assert trainer.report.ok and trainer.monitor.looks > 2
 
 
 def test_findings_are_printed_where_progress_is(capsys):

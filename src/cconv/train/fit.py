@@ -58,18 +58,19 @@ class Fit:
         self._interrupts = interrupts
         self._kept = (-1, -1)  # epochs and batches done at the last checkpoint
         self._path: Path | None = None
-        self._monitor: Any = trainer._monitor
+        self._monitor: Any = trainer.monitor
         self._step = Step(
             *(trainer.model, trainer.loss, trainer.optimizer, trainer.clip_norm, trainer.stop_on_nan),
             interrupts,
-            trainer._monitor,
+            trainer.monitor,
         )
 
     def run(self, last: int) -> None:
         """Epochs up to number `last`, or until the trainer is told to stop."""
         trainer = self._trainer
         whole = False
-        self._monitor.begin(-(-len(self._train) // trainer.accumulate), self._shown.note)
+        steps = -(-len(self._train) // trainer.accumulate)
+        self._monitor.begin(trainer.model, trainer.loss, trainer.optimizer, steps, self._shown.note)
         try:
             # Told to stop and interrupted before its epoch was closed: close it.
             while trainer.epoch < last and (trainer._at.batch or not trainer.stop):

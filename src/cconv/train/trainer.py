@@ -94,6 +94,8 @@ class Trainer:
     history : History
     report : doctor.Report
         What the doctor has found so far, the likeliest root cause first.
+    monitor : doctor.monitor.Monitor
+        Its looks at the training, and the seconds that they took.
 
     Notes
     -----
@@ -165,7 +167,7 @@ class Trainer:
         self._seed_given = not (seed is None or isinstance(seed, np.random.Generator))
         self.seed: Any = seed if self._seed_given else fresh_seed(seed)
         generator(self.seed)
-        self._monitor = Monitor(model, loss, optimizer) if doctor else Unwatched()
+        self.monitor = Monitor() if doctor else Unwatched()
         self._at = Position()
         self._calls = 0  # of `fit` that are over
         self._written: set[str] = set()  # folders of checkpoints that are this trainer's
@@ -254,7 +256,7 @@ class Trainer:
 
     @property
     def report(self) -> Report:
-        return self._monitor.report
+        return self.monitor.report
 
     def save_checkpoint(self, path: str | os.PathLike) -> None:
         """Write all that a continued training needs to a file, as `fit` does; from a callback, too.

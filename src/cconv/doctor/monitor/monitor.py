@@ -34,14 +34,10 @@ _LEAK = 2e-7  # seconds for each training example that validation examples are l
 
 
 class Monitor:
-    """Watches one model while it is trained.
+    """Watches a model while it is trained.
 
     Its looks change no bit of what is trained. They come at the first steps, then more and more seldom, and never so
     often that they cost more than `SHARE` of the time.
-
-    Parameters
-    ----------
-    model, loss, optimizer
 
     Attributes
     ----------
@@ -53,8 +49,8 @@ class Monitor:
     course : Course
     """
 
-    def __init__(self, model: Any, loss: Any, optimizer: Any):
-        self._given = model, loss, optimizer
+    def __init__(self) -> None:
+        self._given: tuple[Any, Any, Any] = (None, None, None)  # model, loss, optimizer
         self.course = Course()
         self.seconds = self.total = 0.0
         self.looks = 0
@@ -88,7 +84,7 @@ class Monitor:
         subject = f"{type(self._given[0]).__name__} after {self.course.steps} steps ({self.looks} looked at)"
         return Report(folded(settled), subject)
 
-    def begin(self, epoch_steps: int, say: Callable[[str], None] | None) -> None:
+    def begin(self, model: Any, loss: Any, optimizer: Any, epoch_steps: int, say: Callable[[str], None] | None) -> None:
         """Training begins, or goes on; `say` prints a finding."""
         self._begun = time.perf_counter()
         self.course.epoch_steps = epoch_steps
@@ -96,7 +92,7 @@ class Monitor:
         self._gap = 1
         self._next = self.course.steps + 1
         with self._timed():
-            model, loss, optimizer = self._given
+            self._given = model, loss, optimizer
             if isinstance(model, Layer) and self._start is None and not self.course.steps:
                 # What can't be copied can be looked at all the same.
                 with contextlib.suppress(Exception):
@@ -282,7 +278,9 @@ class Unwatched:
 
     report = Report()
 
-    def begin(self, epoch_steps: int, say: Callable[[str], None] | None) -> None: ...
+    def begin(
+        self, model: Any, loss: Any, optimizer: Any, epoch_steps: int, say: Callable[[str], None] | None
+    ) -> None: ...
 
     def watching(self) -> contextlib.AbstractContextManager[None]:
         return _NOT_NOW
