@@ -28,7 +28,7 @@ def time_enough(monkeypatch):
 
 
 X, Y = images()
-TEST = images(200, 1)
+TEST = images(400, 1)
 
 
 def network(activation=nn.ReLU):
@@ -206,7 +206,7 @@ def test_overfitting_is_named_after_some_epochs():
     rng = np.random.default_rng(0)
     y = np.where(rng.random(60) < 0.5, rng.integers(0, 4, 60), Y[:60])
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 200), nn.ReLU(), nn.Linear(200, 4))
-    trainer = fitted((X[:60], y), 60, model, optimizer=lambda p: optim.Adam(p, lr=3e-3))
+    trainer = fitted((X[:60], y), 150, model, optimizer=lambda p: optim.Adam(p, lr=3e-3))
     assert trainer.report.kinds() == ["overfitting"] and trainer.report.ok
 
 
@@ -237,3 +237,8 @@ def test_no_warning_of_numpy_gets_out():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fitted(optimizer=lambda p: optim.SGD(p, lr=1e4), stop_on_nan=False, validation=None)
+
+
+def test_validation_of_one_class_is_named():
+    trainer = fitted(validation=(TEST[0][TEST[1] == 0], TEST[1][TEST[1] == 0]))
+    assert trainer.report.kinds() == ["validation-targets"]

@@ -99,6 +99,7 @@ _LISTED = {
     "stalled-loss": "a loss that stays at that of a guess",
     # What is measured is not what was meant.
     "validation-inputs": "validation data of another scale than training data",
+    "validation-targets": "classes occur otherwise in validation data than in training data",
     "validation-leak": "examples that are in both training and validation data",
     "overfitting": "a validation loss that rises while the training loss falls",
     # Worth knowing.
@@ -177,7 +178,15 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "feature-scales": _NUMERIC,
     "target-scale": ("initial-loss", "exploding-gradient", *_COURSE, "learning-rate"),
     "fan-from-image": ("vanishing-signal", "vanishing-gradient", *_COURSE, "constant-output"),
-    "sorted-batches": (*_COURSE, "constant-output", "learning-rate", "dead-units", "validation-leak", "overfitting"),
+    "sorted-batches": (
+        *_COURSE,
+        "validation-targets",
+        "constant-output",
+        "learning-rate",
+        "dead-units",
+        "validation-leak",
+        "overfitting",
+    ),
     "weight-decay": (*_BLOCKED, "dead-units", "learning-rate"),
     # In training; before it, a first step that is too large follows from others.
     "learning-rate": (*(kind for kind in _NUMERIC if kind != "learning-rate"), "input-ignored"),

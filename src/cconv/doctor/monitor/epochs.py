@@ -18,6 +18,7 @@ _WORSE, _BETTER = 1.3, 0.8  # validation loss over its least, training loss over
 _SHIFT, _SPREAD = 1.5, 2.5
 _ROWS = 256  # that are compared
 _LEAKED = 0.05  # share of validation examples
+_OTHER = 0.4  # half the sum of the differences of classes' shares
 
 
 def overfitting(history: Sequence[dict[str, Any]], course: Course) -> Iterator[Finding]:
@@ -48,6 +49,8 @@ def prepared(first: Any, held: Any, record: dict[str, Any], course: Course) -> I
     x, reference = _array(held.data[0]) if isinstance(held, Loader) else None, _array(first)
     if x is not None and reference is not None and x.shape[1:] == reference.shape[1:]:
         yield from _otherwise(reference, _sample(x), record, course)
+    if isinstance(held, Loader):
+        yield from _other_classes(held.data[1], course)
 
 
 def leaked(train: Any, held: Any) -> Iterator[Finding]:
@@ -80,6 +83,27 @@ def _otherwise(train: np.ndarray, held: np.ndarray, record: dict[str, Any], cour
         ("mean, std = cconv.data.mean_std(train.x); prepare validation.x with these, too",),
         evidence={"mean": means[1], "std": spreads[1], "train_mean": means[0], "train_std": spreads[0]},
     )
+
+
+def _other_classes(y: Any, course: Course) -> Iterator[Finding]:
+    """Figures of one class, or of the easy ones, are not those of all."""
+    if course.labels is None or not isinstance(y, np.ndarray) or y.dtype.kind not in "iu" or y.ndim != 1:
+        return
+    counts = np.bincount(y[(y >= 0) & (y < len(course.labels))], minlength=len(course.labels))
+    if min(counts.sum(), course.labels.sum()) < _ROWS // 4:
+        return
+    shares = counts / counts.sum(), course.labels / course.labels.sum()
+    distance = float(np.abs(shares[0] - shares[1]).sum() / 2)
+    if distance > _OTHER:
+        most = int(np.argmax(shares[0] - shares[1]))
+        yield Finding(
+            "validation-targets",
+            "warning",
+            f"class {most} is {shares[0][most]:.0%} of the validation data and {shares[1][most]:.0%} of the training "
+            "data: their figures can't be compared",
+            ("train, validation = cconv.data.split(data, 0.8, stratified=True)",),
+            evidence={"distance": distance, "class": most},
+        )
 
 
 def _leak(data: np.ndarray, sample: np.ndarray, held: int) -> Iterator[Finding]:
