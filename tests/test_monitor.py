@@ -242,3 +242,9 @@ def test_no_warning_of_numpy_gets_out():
 def test_validation_of_one_class_is_named():
     trainer = fitted(validation=(TEST[0][TEST[1] == 0], TEST[1][TEST[1] == 0]))
     assert trainer.report.kinds() == ["validation-targets"]
+
+
+def test_training_that_goes_on_with_nan_is_named():
+    trainer = fitted(optimizer=lambda p: optim.SGD(p, lr=1e30), stop_on_nan=False, validation=None)
+    report = trainer.report
+    assert "not-finite" in report.kinds() and not report.ok and report[0].kind == "learning-rate"

@@ -19,6 +19,7 @@ _PURE = 0.9  # share of a batch's examples that are of one class
 def findings(course: Course, epochs: float) -> Iterator[Finding]:
     """What is wrong with the course of the loss after so many epochs."""
     yield from _sorted(course)
+    yield from _not_finite(course)
     yield from _diverging(course)
     yield from _oscillating(course, epochs)
     yield from _stalled(course, epochs)
@@ -47,6 +48,20 @@ def _sorted(course: Course) -> Iterator[Finding]:
             "sorted, and not shuffled",
             ("order = np.random.default_rng(0).permutation(len(y)); x, y = x[order], y[order]",),
             evidence={"purity": purity, "classes": classes},
+        )
+
+
+def _not_finite(course: Course) -> Iterator[Finding]:
+    """Where training goes on in spite of it."""
+    if course.steps and not math.isfinite(course.losses[-1]):
+        losses = np.asarray(course.losses)
+        first = int(np.argmax(~np.isfinite(losses))) + 1
+        yield Finding(
+            "not-finite",
+            "error",
+            f"the loss is {course.losses[-1]}, and was not finite first in step {first}",
+            (f"optimizer.lr = {course.lr / 10:.2g}", "trainer.clip_norm = 1.0"),
+            evidence={"first": first},
         )
 
 

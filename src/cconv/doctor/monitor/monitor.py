@@ -66,6 +66,7 @@ class Monitor:
         self._said: set[str] = set()
         self._say: Callable[[str], None] | None = None
         self._epochs = 0
+        self._compared = False  # validation inputs with those of training
         self._searched = False  # for validation examples among the training examples
         self._broken = False
 
@@ -137,12 +138,16 @@ class Monitor:
     def end_epoch(self, history: Sequence[dict[str, Any]], train: Any, held_out: Any) -> None:
         """An epoch is over, and in the history."""
         self._epochs += 1
+        # Epochs of a step or two would be judged more than trained.
+        if self._room() <= 0:
+            return
         with self._timed():
             self._judge("looks", layers.findings(self.course, self._given[0]))
             self._judge("losses", losses.findings(self.course, self._epochs))
             self._judge("epochs", epochs.overfitting(history, self.course))
             if held_out is not None and self._batch:
-                if self._epochs == 1:
+                if not self._compared:
+                    self._compared = True
                     self._judge("inputs", epochs.prepared(self._batch[0], held_out, history[-1], self.course))
                 if not self._searched and self._room() > _LEAK * (train.examples or 0):
                     self._searched = True
