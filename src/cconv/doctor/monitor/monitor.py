@@ -110,17 +110,18 @@ class Monitor:
     def gradients(self, look: Look | None) -> None:
         """Gradients are there, and not used yet."""
         if look is not None and self._watcher is not None:
-            self._watcher.gradients()
+            with self._timed():
+                self._watcher.gradients()
 
     def done(self, look: Look | None, loss: float, outputs: Any, batch: tuple[Any, ...]) -> None:
         """The weights have moved."""
         self.course.losses.append(loss)
         if look is None or self._watcher is None:
             return
-        self._watcher.updated(outputs, batch[1])
         spent, self._watcher.seconds = self._watcher.seconds, 0.0
         self.seconds += spent
         with self._timed():
+            self._watcher.updated(outputs, batch[1])
             self.looks += 1
             if not self._batch:
                 each = sum(array[:1].nbytes for _, array in leaves(batch[0]))
