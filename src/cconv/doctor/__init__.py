@@ -2,8 +2,8 @@
 
 check.py       check: data, network, loss and start, before training (checks/ has a subject a file)
 findings.py    Finding, Report; kinds.py has the words for kinds, folding.py what follows from what
-gradcheck.py   gradcheck: a layer's gradients against numerical ones (report.py: its report; slips*.py: how
-              they are wrong)
+gradcheck.py   gradcheck: a layer's gradients against numerical ones (report.py: its report; slips/: how they
+              are wrong)
 watch.py       the calls of a step, forward and backward; trace.py: where NaN or infinity begins
 """
 

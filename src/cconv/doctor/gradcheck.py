@@ -20,8 +20,8 @@ from ..nn.layer import Buffer, Layer, Parameter, pair_of
 from ..nn.loss import Loss
 from .report import ArrayCheck, Entry, GradcheckReport
 from .slips import Diagnosis, diagnose, of_another_shape
-from .slips_point import Point
-from .slips_protocol import LATER_CALL, Breach, breaches, only_float32
+from .slips.point import Point
+from .slips.protocol import LATER_CALL, Breach, breaches, only_float32
 from .slips_where import inputs_of_children
 
 # The first suits most functions. Smaller ones pass between close kinks, larger ones drown rounding.

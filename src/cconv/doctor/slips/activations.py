@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import functional as F
+from ... import functional as F
 
 Function = Callable[[np.ndarray], np.ndarray]
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..nn.layer import Parameter
+from ...nn.layer import Parameter
 
 Forward = Callable[[np.ndarray], tuple[Any, Callable[..., Any]]]
 

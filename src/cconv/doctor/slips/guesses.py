@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .slips_activations import BY_OUTPUT, KNOWN, SIGMOID, TANH, Activation, Function
-from .slips_point import Point
+from .activations import BY_OUTPUT, KNOWN, SIGMOID, TANH, Activation, Function
+from .derivatives import at_output, formula_at_input, missing, twice
+from .point import Point
 
 Values = Callable[[int, np.ndarray], np.ndarray]
 
@@ -61,47 +62,6 @@ def costly_guesses(point: Point, name: str) -> Iterator[Guess]:
     """Guesses that take derivatives at many other places: for when all others have failed."""
     yield from _swapped(point, name)
     yield from _moved(point, name)
-
-
-def missing(act: Activation) -> tuple[str, str, str]:
-    """Slip, text and hint of a derivative that is left out."""
-    factor = f"({act.formula})" if " " in act.formula else act.formula
-    return (
-        "derivative_missing",
-        f"the derivative of the {act.name} is missing",
-        f"multiply grad_y by {factor} first, and use the product for every gradient",
-    )
-
-
-def at_output(act: Activation) -> tuple[str, str, str]:
-    """Slip, text and hint of a derivative taken at y."""
-    hint = f"take it at the weighted input; in terms of the output it is {act.formula}"
-    if act.name == "sigmoid":
-        return (
-            "derivative_at_output",
-            "the derivative of the sigmoid is taken at its output: sigma'(sigma(z)) where sigma'(z) is due",
-            hint,
-        )
-    return "derivative_at_output", f"the derivative of the {act.name} is taken at its output, f'(f(z)) for f'(z)", hint
-
-
-def formula_at_input(act: Activation) -> tuple[str, str, str]:
-    """Slip, text and hint of a formula in y that is given z."""
-    wrong = act.formula.replace("y", "z")
-    return (
-        "derivative_formula_at_input",
-        f"the derivative of the {act.name} is computed as {wrong} with z the input of the {act.name}, not its output",
-        f"{act.formula} is meant for the output y",
-    )
-
-
-def twice(act: Activation) -> tuple[str, str, str]:
-    """Slip, text and hint of a derivative multiplied in twice."""
-    return (
-        "derivative_twice",
-        f"the derivative of the {act.name} is multiplied in twice",
-        "multiply grad_y by it once",
-    )
 
 
 def _elementwise(point: Point, name: str) -> Iterator[Guess]:
