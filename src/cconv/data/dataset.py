@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .rows import as_arrays, each, lazily, leaves, same_length
+from .._tree import each, leaves
+from .rows import as_arrays, lazily, same_length
 
 
 class Dataset:

@@ -9,10 +9,11 @@ import numpy as np
 
 from .._random import AUGMENT, fresh_seed, philox
 from .._shapes import whole
+from .._tree import leaves
 from .batches import epoch_generator, number_of, rows_of
 from .dataset import parts_of
 from .prefetch import ahead
-from .rows import leaves, take
+from .rows import take
 from .samplers import drawn
 
 

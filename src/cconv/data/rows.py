@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+from .._tree import each, leaves
 
 
 class Rows:
@@ -39,30 +40,9 @@ class Rows:
         return f"Rows(shape={self.shape}, dtype={self.dtype}: np.asarray(...) reads them all)"
 
 
-def each(function: Callable[[Any], Any], value: Any) -> Any:
-    """`function` of each array, in a tuple or dict as it was."""
-    if isinstance(value, tuple):
-        return tuple(each(function, item) for item in value)
-    if isinstance(value, Mapping):
-        return {key: each(function, item) for key, item in value.items()}
-    return function(value)
-
-
 def as_arrays(value: Any) -> Any:
     """`value` with arrays in the place of what is array_like; a memmap stays one."""
     return each(lambda item: item if isinstance(item, Rows) else np.asanyarray(item), value)
-
-
-def leaves(value: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """(name, array) of each array: ``x``, ``x[0]``, ``x['left']``."""
-    if isinstance(value, tuple):
-        for i, item in enumerate(value):
-            yield from leaves(item, f"{name}[{i}]")
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from leaves(item, f"{name}[{key!r}]")
-    else:
-        yield name, value
 
 
 def same_length(where: str, **parts: Any) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from .._checks import number
 from .._random import generator
 from .._shapes import whole
+from .._tree import each, leaves
 from ..nn.layer import Buffer, Layer, Parameter, pair_of
 from ..nn.loss import Loss
 from .report import ArrayCheck, Entry, GradcheckReport
@@ -95,7 +96,7 @@ def gradcheck(
         raise TypeError(f"{where}: a loss needs a target: gradcheck(criterion, logits, target)")
     rng = generator(rng)
     x = _copied(x)
-    for name, array in _leaves("x", x):
+    for name, array in leaves(x, "x"):
         if not array.size:
             raise ValueError(f"{where}: {name} {array.shape} is empty: there is nothing to check")
         if not np.isfinite(array).all():
@@ -127,7 +128,7 @@ def gradcheck(
     else:
         grads, problems = _analytic(forward, x, parameters, projection)
     probe = _Probe(forward, x, y, projection, tolerance)
-    inputs = [(name, array, grad) for (name, array), grad in zip(_leaves("x", x), grads, strict=True)]
+    inputs = [(name, array, grad) for (name, array), grad in zip(leaves(x, "x"), grads, strict=True)]
     arrays = [*inputs, *((name, p.value, p.grad.copy()) for name, p in parameters)]
     checks = [_check(probe, name, array, grad, samples, rng) for name, array, grad in arrays if grad is not None]
     report = GradcheckReport(repr(layer), checks, problems, tolerance)
@@ -219,36 +220,21 @@ def _elsewhere(forward: Forward, x: np.ndarray, y: np.ndarray) -> np.ndarray | N
 
 def _copied(x: Any) -> Any:
     """x in float64; a tuple or dict of several."""
-    if isinstance(x, dict):
-        return {key: _copied(item) for key, item in x.items()}
-    return tuple(map(_copied, x)) if isinstance(x, tuple) else np.array(x, np.float64, order="C")
-
-
-def _leaves(name: str, x: Any) -> list[tuple[str, Any]]:
-    """Each array of x, and what it is called."""
-    if isinstance(x, (dict, tuple)):
-        items = x.items() if isinstance(x, dict) else enumerate(x)
-        return [leaf for key, item in items for leaf in _leaves(f"{name}[{key!r}]", item)]
-    return [(name, x)]
+    return each(lambda array: np.array(array, np.float64, order="C"), x)
 
 
 def _flat(y: Any, backward: Callable[..., Any]) -> tuple[Any, Callable[..., Any]]:
     """Several outputs as one array, and the closure that takes a gradient like it."""
     if not isinstance(y, (dict, tuple)):
         return y, backward
-    shapes = [np.shape(array) for _, array in _leaves("y", y)]
+    shapes = [np.shape(array) for _, array in leaves(y)]
     ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
 
-    def like(y: Any, parts: list[np.ndarray]) -> Any:
-        if isinstance(y, dict):
-            return {key: like(item, parts) for key, item in y.items()}
-        return tuple(like(item, parts) for item in y) if isinstance(y, tuple) else parts.pop(0)
-
     def run(grad_y: np.ndarray, **options: Any) -> Any:
-        parts = [part.reshape(shape) for part, shape in zip(np.split(grad_y, ends), shapes, strict=True)]
-        return backward(like(y, parts), **options)
+        parts = (part.reshape(shape) for part, shape in zip(np.split(grad_y, ends), shapes, strict=True))
+        return backward(each(lambda _: next(parts), y), **options)
 
-    return np.concatenate([np.ravel(array) for _, array in _leaves("y", y)]), run
+    return np.concatenate([np.ravel(array) for _, array in leaves(y)]), run
 
 
 def _in_float64(layer: Layer) -> Layer:
@@ -276,7 +262,7 @@ def _analytic(
 ) -> tuple[list[np.ndarray | None], list[str]]:
     """grad_x of each input, and what breaks the rules of `Layer.forward`; leaves parameters' gradients in `grad`."""
     problems = []
-    inputs = _leaves("x", x)
+    inputs = [*leaves(x, "x")]
     before = [array.copy() for _, array in inputs]
     _, backward = forward(x)
     grad_x = backward(projection.copy() if projection.ndim else float(projection))
@@ -284,7 +270,7 @@ def _analytic(
         problems.append("forward or backward changes x, which belongs to the caller")
         for (_, array), old in zip(inputs, before, strict=True):
             array[...] = old
-    got = dict(_leaves("x", grad_x))
+    got = dict(leaves(grad_x, "x"))
     grads: list[np.ndarray | None] = []
     for name, array in inputs:
         grad = got.get(name)

@@ -1,4 +1,4 @@
-"""Several arrays where one may stand: tuples and dicts of inputs, outputs and gradients."""
+"""Tuples and dicts of outputs, and gradients like them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from .._tree import each
+
 
 def shape_of(value: Any) -> Any:
     """The shape of an array; of a tuple or dict of them a tuple or dict of shapes."""
-    if isinstance(value, dict):
-        return {key: shape_of(item) for key, item in value.items()}
-    return tuple(map(shape_of, value)) if isinstance(value, tuple) else np.shape(value)
+    return each(np.shape, value)
 
 
 def kinds(value: Any) -> Any:
     """(dtype, shape) of each array of a tuple or dict; of what is no array its dtype."""
-    if isinstance(value, dict):
-        return {key: _kind(item) for key, item in value.items()}
-    return tuple(map(_kind, value)) if isinstance(value, tuple) else np.asarray(value).dtype
-
-
-def _kind(value: Any) -> Any:
-    return kinds(value) if isinstance(value, (dict, tuple)) else (np.asarray(value).dtype, np.shape(value))
+    if isinstance(value, (dict, tuple)):
+        return each(lambda array: (np.asarray(array).dtype, np.shape(array)), value)
+    return np.asarray(value).dtype
 
 
 def cast_like(grad: Any, kind: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._shapes import whole
+from .._tree import each
 from ._several import shape_of
 from ._wrap import Forward, wrapped
 from .layer import Layer
@@ -109,19 +110,13 @@ def summarise(model: Layer, input_shape: Any, batched: bool | None) -> Summary:
     x = zeros(input_shape)
     n: int | str = batch[0] if batch else "N"
     rows = [_with_batch(row, n) for row in _trace(model, x)]
-    return Summary(model, _input_shape(x, n), rows)
+    return Summary(model, each(lambda array: (n, *array.shape[1:]), x), rows)
 
 
 def _sizes(shape: Any) -> list[int]:
     if not isinstance(shape, (tuple, list)) or not 1 <= len(shape) <= 4:
         raise ValueError(f"summary: input_shape must be (C, H, W), (N, C, H, W) or (features,), got {shape!r}")
     return [whole("summary", "input_shape", size) for size in shape]
-
-
-def _input_shape(x: Any, n: int | str) -> Any:
-    if isinstance(x, dict):
-        return {key: _input_shape(item, n) for key, item in x.items()}
-    return tuple(_input_shape(item, n) for item in x) if isinstance(x, tuple) else (n, *x.shape[1:])
 
 
 def _trace(model: Layer, x: Any) -> list[Row]:

@@ -11,8 +11,9 @@ import numpy as np
 from .._checks import number
 from .._scratch import forget
 from .._shapes import whole
+from .._tree import each, leaves
 from ..data import Dataset
-from ..data.rows import Rows, as_arrays, each, leaves, same_length, size_of, take
+from ..data.rows import Rows, as_arrays, same_length, size_of, take
 
 MEMORY = 256 << 20  # bytes, by default
 _LARGEST = 256  # a batch of more images is no faster
