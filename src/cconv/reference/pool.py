@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -50,7 +51,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     y = np.empty((*x.shape[:2], *args.output_size), x.dtype)
     indices = np.empty(y.shape, np.int64)
     for i, j, rows, columns in _windows(args.output_size, x.shape[2:], *args[1:5]):
-        y[:, :, i, j], indices[:, :, i, j] = _largest(x, rows, columns)
+        y[:, :, i, j], indices[:, :, i, j] = _largest_in_plane(x, rows, columns)
     return y, indices
 
 
@@ -81,7 +82,7 @@ def max_pool2d_backward(grad_y, indices, x_shape):
     ValueError
         If shapes do not match, or an index lies outside the plane.
     """
-    return _scattered(_arguments.max_pool2d_backward("max_pool2d_backward", grad_y, indices, x_shape))
+    return _scattered(*_arguments.max_pool2d_backward("max_pool2d_backward", grad_y, indices, x_shape))
 
 
 @ieee
@@ -122,7 +123,8 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
     x, size = wide(args.x), args.x.shape[2:]
     y = np.empty((*x.shape[:2], *args.output_size))
     for i, j, rows, columns in _windows(args.output_size, size, *args[1:5]):
-        divisor = _divisor(i, j, size, args.kernel, args.stride, args.padding, count_include_pad)
+        axes = zip((i, j), size, args.kernel, args.stride, args.padding, strict=True)
+        divisor = math.prod(_divisor(*axis, count_include_pad) for axis in axes)
         y[:, :, i, j] = x[:, :, rows, columns].sum(axis=(2, 3)) / divisor
     return rounded(y, args.x.dtype)
 
@@ -158,7 +160,8 @@ def avg_pool2d_backward(grad_y, x_shape, kernel_size, stride=None, padding=0, ce
     gy, size = wide(args.grad_y), args.x_shape[2:]
     grad_x = np.zeros(args.x_shape)
     for i, j, rows, columns in _windows(gy.shape[2:], size, args.kernel, args.stride, args.padding, (1, 1)):
-        divisor = _divisor(i, j, size, args.kernel, args.stride, args.padding, count_include_pad)
+        axes = zip((i, j), size, args.kernel, args.stride, args.padding, strict=True)
+        divisor = math.prod(_divisor(*axis, count_include_pad) for axis in axes)
         grad_x[:, :, rows, columns] += gy[:, :, i, j, None, None] / divisor
     return rounded(grad_x, args.grad_y.dtype)
 
@@ -254,7 +257,7 @@ def adaptive_max_pool2d(x, output_size):
     y = np.empty((*x.shape[:2], *output), x.dtype)
     indices = np.empty(y.shape, np.int64)
     for i, j, rows, columns in _shares(output, x.shape[2:]):
-        y[:, :, i, j], indices[:, :, i, j] = _largest(x, rows, columns)
+        y[:, :, i, j], indices[:, :, i, j] = _largest_in_plane(x, rows, columns)
     return y, indices
 
 
@@ -279,34 +282,44 @@ def adaptive_max_pool2d_backward(grad_y, indices, x_shape):
     TypeError, ValueError
         As `max_pool2d_backward`.
     """
-    return _scattered(_arguments.max_pool2d_backward("adaptive_max_pool2d_backward", grad_y, indices, x_shape))
+    return _scattered(*_arguments.max_pool2d_backward("adaptive_max_pool2d_backward", grad_y, indices, x_shape))
 
 
-def _largest(x: np.ndarray, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-    """The maximum of a window in each plane, and its place in the plane."""
-    places = np.add.outer(np.arange(x.shape[2])[rows] * x.shape[3], np.arange(x.shape[3])[columns]).ravel()
-    window = x[:, :, rows, columns].reshape(*x.shape[:2], places.size)
+def _largest(window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The maximum of each (n, c, :), and where it lies there."""
     # argmax gives the first maximum, or the first NaN; PyTorch's loop ends with the last NaN.
     nan = np.isnan(window)
-    last_nan = places.size - 1 - nan[:, :, ::-1].argmax(axis=2)
+    last_nan = window.shape[2] - 1 - nan[:, :, ::-1].argmax(axis=2)
     largest = np.where(nan.any(axis=2), last_nan, window.argmax(axis=2))
-    return np.take_along_axis(window, largest[:, :, None], axis=2)[:, :, 0], places[largest]
+    return np.take_along_axis(window, largest[:, :, None], axis=2)[:, :, 0], largest
 
 
-def _scattered(args: _arguments.MaxPool2dBackward) -> np.ndarray:
-    n, c, h, w = args.x_shape
-    images, channels = np.arange(n)[:, None, None, None], np.arange(c)[:, None, None]
-    grad_x = np.zeros((n, c, h * w))
-    np.add.at(grad_x, (images, channels, args.indices), wide(args.grad_y))
-    return rounded(grad_x.reshape(args.x_shape), args.grad_y.dtype)
+def _largest_in_plane(x: np.ndarray, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+    """The maximum of a window in each plane, and its place in the plane."""
+    places = np.add.outer(np.arange(x.shape[2])[rows] * x.shape[3], np.arange(x.shape[3])[columns]).ravel()
+    y, largest = _largest(x[:, :, rows, columns].reshape(*x.shape[:2], places.size))
+    return y, places[largest]
+
+
+def _scattered(grad_y: np.ndarray, indices: np.ndarray, x_shape: tuple[int, ...]) -> np.ndarray:
+    """Each gradient added at its place of a plane or a sequence."""
+    n, c = x_shape[:2]
+    grad_x = np.zeros((n, c, math.prod(x_shape[2:])))
+    rows = n, c, math.prod(indices.shape[2:])
+    places = np.arange(n)[:, None, None], np.arange(c)[:, None], indices.reshape(rows)
+    np.add.at(grad_x, places, wide(grad_y).reshape(rows))
+    return rounded(grad_x.reshape(x_shape), grad_y.dtype)
 
 
 def _shares(output: Pair, size: Pair) -> Iterator[tuple[int, int, slice, slice]]:
-    """Each output position of an adaptive pooling, and the rows and columns of the input that it averages."""
+    """Each output position of an adaptive pooling, and the rows and columns of its window."""
     for i in range(output[0]):
-        rows = slice(i * size[0] // output[0], -(-(i + 1) * size[0] // output[0]))
         for j in range(output[1]):
-            yield i, j, rows, slice(j * size[1] // output[1], -(-(j + 1) * size[1] // output[1]))
+            yield i, j, _share(i, output[0], size[0]), _share(j, output[1], size[1])
+
+
+def _share(i: int, output: int, n: int) -> slice:
+    return slice(i * n // output, -(-(i + 1) * n // output))
 
 
 def _windows(
@@ -325,10 +338,8 @@ def _inside(start: int, kernel: int, dilation: int, n: int) -> slice:
     return slice(inside[0], inside[-1] + 1, dilation)
 
 
-def _divisor(i: int, j: int, size: Pair, kernel: Pair, stride: Pair, padding: Padding, count_include_pad: bool) -> int:
-    divisor = 1
-    for position, n, k, s, (before, after) in zip((i, j), size, kernel, stride, padding, strict=True):
-        low, high = (-before, n + after) if count_include_pad else (0, n)
-        start = position * s - before
-        divisor *= sum(low <= p < high for p in range(start, start + k))
-    return divisor
+def _divisor(i: int, n: int, kernel: int, stride: int, padding: Pair, count_include_pad: bool) -> int:
+    """Along one axis."""
+    low, high = (-padding[0], n + padding[1]) if count_include_pad else (0, n)
+    start = i * stride - padding[0]
+    return sum(low <= p < high for p in range(start, start + kernel))

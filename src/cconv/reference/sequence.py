@@ -10,7 +10,7 @@ from .. import _arguments
 from .._shapes import Pair
 from ._precision import ieee, rounded, wide
 from .conv import _groups
-from .pool import _inside
+from .pool import _divisor, _inside, _largest, _scattered, _share
 
 
 @ieee
@@ -136,12 +136,8 @@ def max_pool1d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     y = np.empty((*x.shape[:2], args.output_size), x.dtype)
     indices = np.empty(y.shape, np.int64)
     for i, seen in _windows(args.output_size, x.shape[2], *args[1:5]):
-        window, places = x[:, :, seen], np.arange(x.shape[2])[seen]
-        nan = np.isnan(window)
-        last_nan = len(places) - 1 - nan[:, :, ::-1].argmax(axis=2)
-        largest = np.where(nan.any(axis=2), last_nan, window.argmax(axis=2))
-        y[:, :, i] = np.take_along_axis(window, largest[:, :, None], axis=2)[:, :, 0]
-        indices[:, :, i] = places[largest]
+        y[:, :, i], largest = _largest(x[:, :, seen])
+        indices[:, :, i] = np.arange(x.shape[2])[seen][largest]
     return y, indices
 
 
@@ -172,11 +168,7 @@ def max_pool1d_backward(grad_y, indices, x_shape):
     ValueError
         If shapes do not match, or an index lies outside the sequence.
     """
-    args = _arguments.max_pool1d_backward("max_pool1d_backward", grad_y, indices, x_shape)
-    n, c, _ = args.x_shape
-    grad_x = np.zeros(args.x_shape)
-    np.add.at(grad_x, (np.arange(n)[:, None, None], np.arange(c)[:, None], args.indices), wide(args.grad_y))
-    return rounded(grad_x, args.grad_y.dtype)
+    return _scattered(*_arguments.max_pool1d_backward("max_pool1d_backward", grad_y, indices, x_shape))
 
 
 @ieee
@@ -286,7 +278,7 @@ def adaptive_avg_pool1d(x, output_size):
     x = wide(given)
     y = np.empty((*x.shape[:2], output))
     for i in range(output):
-        y[:, :, i] = x[:, :, i * x.shape[2] // output : -(-(i + 1) * x.shape[2] // output)].mean(axis=2)
+        y[:, :, i] = x[:, :, _share(i, output, x.shape[2])].mean(axis=2)
     return rounded(y, given.dtype)
 
 
@@ -312,8 +304,8 @@ def adaptive_avg_pool1d_backward(grad_y, x_shape):
     given, x_shape = _arguments.adaptive_pool1d_backward("adaptive_avg_pool1d_backward", grad_y, x_shape)
     gy, grad_x, output, n = wide(given), np.zeros(x_shape), given.shape[2], x_shape[2]
     for i in range(output):
-        start, stop = i * n // output, -(-(i + 1) * n // output)
-        grad_x[:, :, start:stop] += gy[:, :, i, None] / (stop - start)
+        seen = _share(i, output, n)
+        grad_x[:, :, seen] += gy[:, :, i, None] / (seen.stop - seen.start)
     return rounded(grad_x, given.dtype)
 
 
@@ -345,13 +337,9 @@ def adaptive_max_pool1d(x, output_size):
     x, output = _arguments.adaptive_pool1d("adaptive_max_pool1d", x, output_size)
     y, indices = np.empty((*x.shape[:2], output), x.dtype), np.empty((*x.shape[:2], output), np.int64)
     for i in range(output):
-        start = i * x.shape[2] // output
-        window = x[:, :, start : -(-(i + 1) * x.shape[2] // output)]
-        nan = np.isnan(window)
-        last_nan = window.shape[2] - 1 - nan[:, :, ::-1].argmax(axis=2)
-        largest = np.where(nan.any(axis=2), last_nan, window.argmax(axis=2))
-        y[:, :, i] = np.take_along_axis(window, largest[:, :, None], axis=2)[:, :, 0]
-        indices[:, :, i] = start + largest
+        seen = _share(i, output, x.shape[2])
+        y[:, :, i], largest = _largest(x[:, :, seen])
+        indices[:, :, i] = seen.start + largest
     return y, indices
 
 
@@ -376,11 +364,7 @@ def adaptive_max_pool1d_backward(grad_y, indices, x_shape):
     TypeError, ValueError
         As `max_pool1d_backward`.
     """
-    args = _arguments.max_pool1d_backward("adaptive_max_pool1d_backward", grad_y, indices, x_shape)
-    n, c, _ = args.x_shape
-    grad_x = np.zeros(args.x_shape)
-    np.add.at(grad_x, (np.arange(n)[:, None, None], np.arange(c)[:, None], args.indices), wide(args.grad_y))
-    return rounded(grad_x, args.grad_y.dtype)
+    return _scattered(*_arguments.max_pool1d_backward("adaptive_max_pool1d_backward", grad_y, indices, x_shape))
 
 
 def _taps(kernel: int, output: int, stride: int, dilation: int) -> Iterator[tuple[int, slice]]:
@@ -395,9 +379,3 @@ def _windows(
     """Each output place, and the places of the input that its window holds."""
     for i in range(output):
         yield i, _inside(i * stride - padding[0], kernel, dilation, n)
-
-
-def _divisor(i: int, n: int, kernel: int, stride: int, padding: Pair, count_include_pad: bool) -> int:
-    low, high = (-padding[0], n + padding[1]) if count_include_pad else (0, n)
-    start = i * stride - padding[0]
-    return sum(low <= p < high for p in range(start, start + kernel))
