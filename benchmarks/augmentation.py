@@ -7,10 +7,9 @@ own: ``affine_grid`` and ``grid_sample``, and padding and indexing for crops and
 from __future__ import annotations
 
 import argparse
-import json
 
 import numpy as np
-from measure import Peer, machine, turns
+from measure import Peer, machine, turns, write
 
 from cconv import data
 
@@ -51,9 +50,7 @@ def main() -> None:
             figures = f"{row['peer_per_second']:10,.0f} {row['ratio']:6.2f}" if theirs else ""
             print(f"{images:9} {name:30} {row['per_second']:10,.0f} {figures}", flush=True)
     peer.close()
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": about, "rows": rows}, file, indent=1)
+    write(options.json, {"machine": about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ time over cconv's: above 1 cconv is faster. The machine's peak is measured in th
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from typing import NamedTuple
 
 import numpy as np
-from measure import Peer, machine, turns
+from measure import Peer, machine, turns, write
 
 import cconv
 from cconv import _dispatch
@@ -217,9 +216,7 @@ def main() -> None:
             mean, most = statistics.geometric_mean(row["ratio"] for row in own), max(row["gflops"] for row in own)
             least = min(row["ratio"] for row in own)
             print(f"{name}: {len(own)} rows, mean {mean:.2f}, least {least:.2f}, fastest {most:.0f} GFLOP/s")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": about, "peak": limit, "rows": rows}, file, indent=1)
+    write(options.json, {"machine": about, "peak": limit, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ the machine's own for a copy.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 
 import numpy as np
 from conv import peak
-from measure import Peer, machine, turns
+from measure import Peer, machine, turns, write
 
 from cconv import functional as F
 
@@ -77,9 +76,7 @@ def main() -> None:
             figures = f"{row['ms']:9.3f} {row['peer_ms']:10.3f} {row['gb_s']:6.1f} {row['ratio']:6.2f}"
             print(f"{label:20} {direction:9} {figures}", flush=True)
     peer.close()
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": about, "peak": limit, "rows": rows}, file, indent=1)
+    write(options.json, {"machine": about, "peak": limit, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What the benchmarks share: timing in turns with a peer, and the machine's name."""
+"""What the benchmarks share: timing in turns with a peer, the machine's name, and the file of figures."""
 
 from __future__ import annotations
 
+import json
 import pickle
 import platform
 import statistics
@@ -79,3 +80,9 @@ def machine(peer: Peer) -> str:
         f"{name}, {cconv.get_num_threads()} threads of cconv {cconv.__version__} ({_dispatch.isa}), "
         f"{peer.ask('about')}, NumPy {np.__version__}, Python {platform.python_version()}"
     )
+
+
+def write(path: str | None, result: object) -> None:
+    """The figures as JSON, where a file is named."""
+    if path:
+        Path(path).write_text(json.dumps(result, indent=1))

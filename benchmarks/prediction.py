@@ -7,10 +7,9 @@ All sides hold the same network and predict for the same batch of random images:
 from __future__ import annotations
 
 import argparse
-import json
 
 import numpy as np
-from measure import Peer, machine, turns
+from measure import Peer, machine, turns, write
 from training import CIFAR, LENET5, RESNET18, layer, network
 
 
@@ -50,9 +49,7 @@ def main() -> None:
     print(about)
     rows = measure(options, peer)
     peer.close()
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": about, "rows": rows}, file, indent=1)
+    write(options.json, {"machine": about, "rows": rows})
 
 
 def measure(options: argparse.Namespace, peer: Peer) -> list[dict]:

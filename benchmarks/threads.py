@@ -7,7 +7,6 @@ of this machine in the same minutes: multiply-adds in registers alone.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 from conv import Case, square
+from measure import write
 
 import cconv
 from cconv import _dispatch
@@ -83,9 +83,7 @@ def main() -> None:
         figures = scaling(call, threads, options.rounds)
         rows.append({"layer": layer, "pass": name, **{str(n): f for n, f in zip(threads, figures, strict=True)}})
         print(f"{layer:36} {name:8}" + "".join(f"{figure:8.2f}" for figure in figures), flush=True)
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(rows, file, indent=1)
+    write(options.json, rows)
 
 
 if __name__ == "__main__":

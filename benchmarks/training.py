@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from measure import Peer, machine, turns
+from measure import Peer, machine, turns, write
 
 from cconv import nn, optim
 
@@ -129,9 +128,7 @@ def main() -> None:
                 stack.enter_context(busy(core))
         rows = measure(options, peer)
     peer.close()
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": about, "rows": rows}, file, indent=1)
+    write(options.json, {"machine": about, "rows": rows})
 
 
 @contextlib.contextmanager
