@@ -11,6 +11,7 @@ import numpy as np
 from .._checks import number
 from .._shapes import whole
 from ..optim import clip_grad_norm
+from .sources import loss_options
 
 
 class LRCurve:
@@ -160,7 +161,7 @@ def find_lr(
                 group["lr"] = float(lr) * ratio
             optimizer.zero_grad()
             outputs, backward = model.forward(x)
-            value, loss_backward = loss.forward(outputs, y, **dict(zip(("sample_weight",), weights, strict=False)))
+            value, loss_backward = loss.forward(outputs, y, **loss_options(weights))
             if np.ndim(value):
                 raise ValueError(f"{where}: the loss is an array of shape {np.shape(value)}: use reduction='mean'")
             value = float(value)

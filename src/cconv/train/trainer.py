@@ -357,16 +357,9 @@ class Trainer:
         with self.averaged(), contextlib.closing(data.batches(0)) as batches:  # type: ignore[type-var]
             for x, y, *weight in batches:
                 logits = self.model(x)
-                means.add(scalar(self._loss_alone(logits, y, **loss_options(weight))), logits, y, *weight)
+                # A loss of one's own needs no more than forward.
+                means.add(scalar(self.loss.forward(logits, y, **loss_options(weight))[0]), logits, y, *weight)
         return means.result()
-
-    def _loss_alone(self, *arguments: Any, **options: Any) -> Any:
-        # A loss of one's own needs no more than forward.
-        return (
-            self.loss(*arguments, **options)
-            if isinstance(self.loss, Loss)
-            else self.loss.forward(*arguments, **options)[0]
-        )
 
     def _check_trains(self, where: str) -> None:
         """An optimiser made before the model was changed trains what the model has no more."""
