@@ -4,12 +4,15 @@ from . import init
 from .activation import (
     ELU,
     GELU,
+    Hardsigmoid,
     Hardswish,
+    Hardtanh,
     Identity,
     LeakyReLU,
     LogSoftmax,
     Maxout,
     ReLU,
+    ReLU6,
     Sigmoid,
     SiLU,
     Softmax,
@@ -20,7 +23,6 @@ from .branches import Concat, Each, Parallel, Sum
 from .containers import Residual, Sequential
 from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .dropout import Dropout, Dropout2d
-from .hard import Hardsigmoid, Hardtanh, ReLU6
 from .layer import Backward, Buffer, Layer, Parameter
 from .linear import Linear
 from .loss import (

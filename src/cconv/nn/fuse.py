@@ -17,11 +17,10 @@ import numpy as np
 from ..functional.conv import conv2d_relu
 from ..functional.linear import linear_relu
 from ..functional.sequence import conv1d_relu
-from .activation import Identity, ReLU
+from .activation import Identity, ReLU, ReLU6
 from .containers import Residual, Sequential
 from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .dropout import Dropout, Dropout2d
-from .hard import ReLU6
 from .layer import Layer, Parameter, fresh
 from .linear import Linear
 from .norm import BatchNorm1d, BatchNorm2d
