@@ -8,6 +8,7 @@ affine.py       slips in a layer that is recognised by what it computes: linear.
 factors.py      the right gradient times a number
 unguessed.py    what can be said without trying slips
 protocol.py     what forward and backward promise beside right numbers
+where.py        which layer of several is wrong
 """
 
 from .diagnosis import Diagnosis

@@ -71,7 +71,7 @@ def breaches(
         grad_x = None
     grad_x = None if grad_x is None else np.array(grad_x, np.float64)
     if parameters:
-        found += _not_added(forward, x, parameters, projection)
+        found += not_added(forward, x, parameters, projection)
     if not loss and not any(b.slip in ("value_changed", "x_changed") for b in found):
         found += _later_call(forward, x, parameters, projection, grad_x)
         found += _ties(forward, x, parameters)
@@ -87,9 +87,10 @@ def only_float32(forward: Forward, x: np.ndarray) -> bool:
         return bool((y == y.astype(np.float32)).all() and (4096 * y != np.round(4096 * y)).any())
 
 
-def _not_added(
+def not_added(
     forward: Forward, x: np.ndarray, parameters: list[tuple[str, Parameter]], projection: np.ndarray
 ) -> list[Breach]:
+    """Whether a second backward adds to gradients; leaves them as they are."""
     found = []
     once = [p.grad.copy() for _, p in parameters]
     _, backward = forward(x)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..nn._wrap import Forward, wrapped
-from ..nn.layer import Layer, _members
+from ...nn._wrap import Forward, wrapped
+from ...nn.layer import Layer, _members
 
 
 def inputs_of_children(layer: Layer, run: Callable[[], Any]) -> list[tuple[str, Layer, np.ndarray]]:
