@@ -317,8 +317,10 @@ def test_elastic_is_small_and_smooth(rng):
 def test_they_say_what_they_do():
     assert repr(Cutout(3)) == "Cutout(size=(3, 3), value=0.0)"
     composed = Compose([RandomShift(1), RandomHorizontalFlip(0.25)])
-    shift = "RandomShift(size=(1, 1), border='constant', fill=0.0)"
+    shift = "RandomShift(size=(1, 1), padding_mode='constant', fill=0.0)"
     assert repr(composed) == f"Compose(transforms=[{shift}, RandomHorizontalFlip(p=0.25)])"
+    given = "degrees=(-10.0, 20.0), interpolation='nearest', padding_mode='edge', fill=0.0"
+    assert repr(RandomRotation((-10, 20), "nearest", "edge")) == f"RandomRotation({given})"
 
 
 # Compose ------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,9 @@ class Transform:
         return _run([self], x, rng)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+        arguments = {"border": "padding_mode", "mode": "interpolation"}
+        given = [f"{arguments.get(name, name)}={value!r}" for name, value in vars(self).items()]
+        return f"{type(self).__name__}({', '.join(given)})"
 
 
 class Geometric(Transform):
@@ -245,7 +247,7 @@ class RandomAffine(Geometric):
         return affine_matrices(size, angle, x, y, scale, shear_x, shear_y), size
 
 
-class RandomRotation(RandomAffine):
+class RandomRotation(Geometric):
     """Turned around the middle.
 
     Parameters
@@ -259,8 +261,14 @@ class RandomRotation(RandomAffine):
     def __init__(
         self, degrees: Any, interpolation: str = "bilinear", padding_mode: str = "constant", fill: float = 0.0
     ):
-        low, high = _angles("RandomRotation", "degrees", degrees)
-        super().__init__((-high, -low), None, None, None, interpolation, padding_mode, fill)
+        self.degrees = _angles("RandomRotation", "degrees", degrees)
+        self.mode = choice("RandomRotation", "interpolation", interpolation, INTERPOLATIONS)
+        self._outside("RandomRotation", padding_mode, fill)
+
+    def matrices(self, n, size, rng):
+        low, high = self.degrees
+        clockwise, zeros = rng.uniform(-high, -low, n), np.zeros(n)
+        return affine_matrices(size, clockwise, zeros, zeros, np.ones(n), zeros, zeros), size
 
 
 class ElasticTransform(Geometric):
