@@ -126,6 +126,7 @@ def test_a_plateau_is_told_the_figure_it_monitors():
     trainer.schedule = optim.ReduceLROnPlateau(trainer.optimizer, monitor="val_f1")
     with pytest.raises(ValueError, match=r"the schedule's monitor must be of epoch, loss, .*, got 'val_f1'"):
         trainer.fit((x, y))
+    assert trainer.epoch == 3 and trainer.steps == 3
 
 
 def test_the_schedule_steps_after_each_epoch():

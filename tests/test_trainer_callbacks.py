@@ -46,6 +46,40 @@ def callbacks(folder):
     ]
 
 
+def test_a_figure_that_no_epoch_has_is_refused_before_training(tmp_path):
+    for keeper, validation, told in (
+        (EarlyStopping("val_loss"), None, "EarlyStopping: monitor must be one of loss, .*: give fit validation data$"),
+        (BestWeights("val_acuracy"), blobs(9), "BestWeights: monitor must be one of .*val_accuracy.*'val_acuracy'$"),
+    ):
+        trainer = made([JsonLines(tmp_path / "log.jsonl"), keeper])
+        with pytest.raises(ValueError, match=told):
+            trainer.fit(blobs(), validation=validation)
+        assert trainer.steps == 0
+
+
+def test_a_callback_may_put_a_figure_into_the_record():
+    trainer = made([lambda trainer, record: record.update(mine=-trainer.epoch), EarlyStopping("mine", patience=9)])
+    trainer.fit(blobs(), epochs=3)
+    assert trainer.callbacks[1].best == -3
+
+
+def test_early_stopping_says_that_it_stopped(capsys):
+    trainer = made([EarlyStopping("loss", patience=2, min_delta=1e9, restore_best=True)])
+    trainer.fit(blobs(), epochs=9)
+    assert capsys.readouterr().out == ""
+    trainer.progress = True
+    trainer.fit(blobs(), epochs=9)
+    best = trainer.callbacks[0].best
+    told = f"stopped after epoch 5: no better loss than {best:.4f} of epoch 1, whose weights are back"
+    assert trainer.epoch == 5 and capsys.readouterr().out.splitlines()[-1] == told
+    trainer.fit(blobs(), epochs=1)
+    assert "stopped" not in capsys.readouterr().out
+    trainer = made([EarlyStopping("loss", patience=2)], progress=True, stop_on_nan=False)
+    trainer.model[0].weight.value[...] = np.nan
+    trainer.fit(blobs(), epochs=9)
+    assert capsys.readouterr().out.splitlines()[-1].endswith(": loss is NaN")
+
+
 class Killed(BaseException):
     """As SIGKILL: nothing is written on the way out."""
 

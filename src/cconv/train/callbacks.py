@@ -18,6 +18,7 @@ import numpy as np
 
 from .._checks import choice, number
 from .._shapes import whole
+from .progress import say, short
 
 _RISING = re.compile(r"^(?!.*(?:loss|err)).*(?:acc|auc|f1|precision|recall|top\d|score|iou|dice)")
 
@@ -35,14 +36,19 @@ class _Best:
         self.best: float | None = None
         self.best_epoch = 0
 
-    def _improves(self, record: Mapping[str, Any]) -> bool:
-        """Whether this is the best epoch so far, which it then is."""
+    def figure(self, record: Mapping[str, Any]) -> float:
+        """The figure that it looks at; ValueError if that is no number of the record."""
         value = record.get(self.monitor)
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             numbers = [name for name, figure in record.items() if isinstance(figure, (int, float)) and name != "epoch"]
             missing = self.monitor.startswith("val_") and not any(name.startswith("val_") for name in record)
             hint = ": give fit validation data" if missing else ""
             raise ValueError(f"{self._name}: monitor must be one of {', '.join(numbers)}, got {self.monitor!r}{hint}")
+        return value
+
+    def _improves(self, record: Mapping[str, Any]) -> bool:
+        """Whether this is the best epoch so far, which it then is."""
+        value = self.figure(record)
         rising = self.mode == "max" or (self.mode == "auto" and _RISING.search(self.monitor) is not None)
         # NaN is no improvement, and anything is one of nothing.
         gain = -math.inf if math.isnan(value) else math.inf
@@ -91,7 +97,7 @@ class BestWeights(_Best):
     Raises
     ------
     ValueError
-        After the first epoch, if `monitor` is no number of its record.
+        If `monitor` is no number of an epoch's record; when ``fit`` begins where that is known, else after an epoch.
     """
 
     def __init__(self, monitor: str = "val_loss", *, mode: str = "auto", min_delta: float = 0.0, restore: bool = True):
@@ -186,6 +192,12 @@ class EarlyStopping(BestWeights):
 
     def on_fit_end(self, trainer: Any) -> None:
         super().on_fit_end(trainer)
+        if self._waited >= max(self.patience, 1) and getattr(trainer, "progress", False):
+            why = f"{self.monitor} is NaN"
+            if self.best is not None:
+                back = ", whose weights are back" if self.restore else ""
+                why = f"no better {self.monitor} than {short(self.best)} of epoch {self.best_epoch}{back}"
+            say(f"stopped after epoch {self.stopped_epoch}: {why}")
         # A further fit has all its patience.
         self._waited = 0
 

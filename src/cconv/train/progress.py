@@ -161,6 +161,13 @@ _FORMAT = "{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}, {rate_fmt
 _OPEN_FORMAT = "{desc} {n_fmt} images in {elapsed}{postfix}, {rate_fmt}"
 
 
+def say(text: str) -> None:
+    """A line of its own, after the last epoch."""
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(text, flush=True)
+
+
 def line(record: dict[str, Any], last_epoch: int) -> str:
     """An epoch's record for people to read."""
     apart = ("epoch", "images_per_second", "seconds", "lr")

@@ -21,6 +21,7 @@ from ..nn.layer import Layer
 from ..nn.loss import Loss
 from ..optim import EMA, OneCycleLR, ReduceLROnPlateau
 from .checkpoint import Checkpoint, Saved, write
+from .figures import check_monitors
 from .fit import Fit
 from .history import History
 from .interrupt import Interrupts
@@ -214,8 +215,8 @@ class Trainer:
         Raises
         ------
         ValueError
-            If a data set is empty, or x and y differ in length; if the folder holds checkpoints of another run and
-            `resume` is not set.
+            If a data set is empty, or x and y differ in length; if the schedule or a callback looks at a figure that no
+            epoch will have; if the folder holds checkpoints of another run and `resume` is not set.
         FloatingPointError
             If the loss or a gradient is NaN or infinite. The model is as it was before that batch.
         FormatError
@@ -239,6 +240,7 @@ class Trainer:
         # Prediction keeps nothing for gradients: it takes larger batches at no more memory.
         held_out = None if validation is None else self._held_out(where, "validation", validation, max(batch_size, 128))
         check_data(self, where, source_, resume=bool(resume))
+        check_monitors(self, held_out is not None)
         last = self._at.call_epoch + epochs
         for hook in hooks["on_fit_begin"]:
             hook(self)
