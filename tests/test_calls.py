@@ -14,7 +14,7 @@ from cconv import nn
 from cconv import reference as R
 from cconv._kernels import arrays
 from cconv.functional import _calls
-from cconv.functional import _conv_plan as plans
+from cconv.functional import _conv_choice as choice
 
 
 def small(rng, *shape, dtype=np.float32):
@@ -146,7 +146,7 @@ def test_memory_of_calls_is_bounded(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_tap_by_tap(isa, n_threads, dtype, monkeypatch):
-    monkeypatch.setattr(plans, "by_taps", lambda shape: shape.stride == (1, 1))
+    monkeypatch.setattr(choice, "by_taps", lambda shape: shape.stride == (1, 1))
     _calls.forget()
     rng = np.random.default_rng(1)
     for _ in range(25):

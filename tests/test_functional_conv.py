@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 from cconv import functional as F
 from cconv import reference as R
 from cconv._shapes import padding_pairs, pair, window_output
+from cconv.functional import _conv_choice as choice
 from cconv.functional import _conv_plan as plans
 from cconv.functional import _convolve as convolve
 from cconv.functional import _depthwise as depthwise
@@ -237,7 +238,7 @@ def paths(name: str, images: int, n_threads: int):
     padding = padding_pairs("", options.get("padding", 0), weight_shape[2:], stride, dilation)
     groups = options.get("groups", 1)
     shape = convolve.shape_of(x.shape, weight.shape, stride, padding, dilation, groups, grad_y.shape[2:])
-    machine, by_depth = convolve.machine_of(np.dtype(np.float32)), plans.by_depth(shape)
+    machine, by_depth = convolve.machine_of(np.dtype(np.float32)), choice.by_depth(shape)
     for direction, plan in (("forward", plans.forward), ("input", plans.input_gradient)):
         if getattr(by_depth, direction):
             yield from depthwise_paths(direction, shape, max(images, 1), n_threads)
@@ -264,7 +265,7 @@ def paths(name: str, images: int, n_threads: int):
         cut = plans.tasks(p, max(images, 1), n_threads, 4)
         yield from (f"{direction} {field} above 1" for field, value in cut._asdict().items() if value > 1)
     for direction in ("forward", "input"):
-        if plans.by_product(shape, machine, direction):
+        if choice.by_product(shape, machine, direction):
             cut = _pointwise.correlation(shape, machine, direction == "input", images, n_threads)
             yield from (
                 f"{direction} by products, {f}" for f in ("blocks", "gathered", "splits") if getattr(cut, f) > 1
@@ -274,7 +275,7 @@ def paths(name: str, images: int, n_threads: int):
         yield f"weight by depth, {'sliding' if p.sliding == 3 else 'any'}, {shape.stride[1]} columns on"
         if depthwise.parts(shape, max(images, 1)) > 1:
             yield "weight by depth, several parts"
-    elif plans.by_product(shape, machine, "weight"):
+    elif choice.by_product(shape, machine, "weight"):
         cut = _pointwise.weight_gradient(shape, machine, images, n_threads)
         g = _pointwise.WeightGeometry(*cut.fields)
         yield f"weight by products, {'filters' if g.filters_turned else 'channels'} turned"
@@ -283,7 +284,7 @@ def paths(name: str, images: int, n_threads: int):
             yield "weight by products, images together"
         if g.stretch < g.plane:
             yield "weight by products, several stretches"
-    elif plans.by_outer(shape):
+    elif choice.by_outer(shape):
         p = plans.outer_gradient(shape, machine)
         yield "weight by outer products" + (", dilated" if dilation[1] > 1 else "")
         if shape.output[0] > plans.WeightGeometry(*p.fields).pass_rows:
@@ -326,8 +327,8 @@ def depthwise_paths(direction: str, shape, images: int, n_threads: int):
 
 SPREADING = ((1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (3, 4), (4, 3))
 PATHS = {
-    *(f"{d} by depth, sliding {k}, 1 columns on" for d in ("forward", "input") for k in plans.SLIDING),
-    *(f"forward by depth, sliding {k}, 2 columns on" for k in plans.SLIDING),
+    *(f"{d} by depth, sliding {k}, 1 columns on" for d in ("forward", "input") for k in choice.SLIDING),
+    *(f"forward by depth, sliding {k}, 2 columns on" for k in choice.SLIDING),
     *(f"{d} by depth, {w}" for d in ("forward", "input") for w in ("rows apart", "several bands", "blocks of rows")),
     *(f"{d} by depth, several {w}" for d in ("forward", "input") for w in ("planes together", "filters a channel")),
     *(f"input by depth, spreading {even} and {odd}" for even, odd in SPREADING),

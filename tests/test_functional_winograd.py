@@ -13,6 +13,7 @@ from cconv import functional as F
 from cconv import nn
 from cconv import reference as R
 from cconv._shapes import padding_pairs
+from cconv.functional import _conv_choice as choice
 from cconv.functional import _conv_plan as plans
 from cconv.functional import _winograd
 from cconv.functional._convolve import machine_of
@@ -141,8 +142,8 @@ DIRECTIONS = ("forward", "input", "weight")
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_many_channels_take_it(direction):
-    assert plans.by_winograd("auto", shape(64, (56, 56), 64), direction, 8)
-    assert not plans.by_winograd("direct", shape(64, (56, 56), 64), direction, 8)
+    assert choice.by_winograd("auto", shape(64, (56, 56), 64), direction, 8)
+    assert not choice.by_winograd("direct", shape(64, (56, 56), 64), direction, 8)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -156,13 +157,13 @@ def test_many_channels_take_it(direction):
     ],
 )
 def test_other_layers_do_not(direction, layer):
-    assert not plans.by_winograd("auto", layer, direction, 8)
+    assert not choice.by_winograd("auto", layer, direction, 8)
 
 
 def test_forward_does_not_look_at_the_batch():
     for c, n in ((16, 8), (24, 5), (64, 4), (512, 7)):
         for direction in ("forward", "input"):
-            assert len({plans.by_winograd("auto", shape(c, (n, n), c), direction, i) for i in (1, 2, 64)}) == 1
+            assert len({choice.by_winograd("auto", shape(c, (n, n), c), direction, i) for i in (1, 2, 64)}) == 1
 
 
 def test_the_cases_reach_every_path(isa):

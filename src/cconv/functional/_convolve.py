@@ -12,6 +12,7 @@ import numpy as np
 from .. import _dispatch
 from .._kernels.arrays import all_finite
 from .._threads import threads_for
+from . import _conv_choice as choice
 from . import _conv_plan as plans
 from . import _depthwise, _pointwise, _winograd
 from ._calls import Kernel
@@ -47,17 +48,17 @@ class TowardsWeight(NamedTuple):
 
 
 def towards_output(algorithm, shape: plans.Shape, x, top: float = 0.0) -> TowardsOutput:
-    winograd = plans.by_winograd(algorithm, shape, "forward", len(x))
+    winograd = choice.by_winograd(algorithm, shape, "forward", len(x))
     y_shape = len(x), shape.filters, *shape.output
     return TowardsOutput(shape, y_shape, winograd, top, _forward(shape, x, top))
 
 
 def towards_input(algorithm, shape: plans.Shape, x) -> TowardsInput:
-    return TowardsInput(shape, plans.by_winograd(algorithm, shape, "input", len(x)), *_input_gradient(shape, x))
+    return TowardsInput(shape, choice.by_winograd(algorithm, shape, "input", len(x)), *_input_gradient(shape, x))
 
 
 def towards_weight(algorithm, shape: plans.Shape, x) -> TowardsWeight:
-    return TowardsWeight(shape, plans.by_winograd(algorithm, shape, "weight", len(x)), _weight_gradient(shape, x))
+    return TowardsWeight(shape, choice.by_winograd(algorithm, shape, "weight", len(x)), _weight_gradient(shape, x))
 
 
 def write_y(call: TowardsOutput, y, x, weight, bias) -> None:
@@ -113,9 +114,9 @@ def machine_of(dtype: np.dtype) -> plans.Machine:
 def _forward(shape: plans.Shape, x, top: float) -> _Run:
     """To run on (y, x, weight, bias)."""
     machine = machine_of(x.dtype)
-    if plans.by_depth(shape).forward:
+    if choice.by_depth(shape).forward:
         return _depthwise.correlate(_depthwise.forward(shape), shape.multiply_adds, len(x), top)
-    if plans.by_product(shape, machine, "forward"):
+    if choice.by_product(shape, machine, "forward"):
         return _pointwise.correlate(shape, machine, False, len(x), top)
     return _correlate(plans.forward(shape, machine), shape, x, top)
 
@@ -123,15 +124,15 @@ def _forward(shape: plans.Shape, x, top: float) -> _Run:
 def _input_gradient(shape: plans.Shape, x, exact: bool = False) -> tuple[_Run, bool]:
     """To run on (grad_x, grad_y, weight, bias), and whether it is for finite weights alone."""
     machine = machine_of(x.dtype)
-    if plans.by_depth(shape).input and not exact:
+    if choice.by_depth(shape).input and not exact:
         depth = _depthwise.input_gradient(shape)
         run = _depthwise.correlate(depth, shape.multiply_adds, len(x))
         if depth.sizes.spreading:
             run = _then_bias(run._replace(tables=(None, *run.tables)))
         return run, True
-    if plans.by_product(shape, machine, "input"):
+    if choice.by_product(shape, machine, "input"):
         return _pointwise.correlate(shape, machine, True, len(x)), False
-    if plans.by_taps(shape):
+    if choice.by_taps(shape):
         return _then_bias(_by_taps(shape, x)), False
     plan = plans.input_gradient(shape, machine, exact)
     return _correlate(plan, shape, x), bool(plan.geometry.copied) and not exact
@@ -169,13 +170,13 @@ def _correlate(plan: plans.Correlation, shape: plans.Shape, x, top: float = 0.0)
 def _weight_gradient(shape: plans.Shape, x) -> _Run:
     """To run on (grad_weight, grad_y, x)."""
     machine = machine_of(x.dtype)
-    if plans.by_depth(shape).weight:
+    if choice.by_depth(shape).weight:
         return _depthwise.weight_gradient(shape, len(x), x.itemsize)
-    if plans.by_product(shape, machine, "weight"):
+    if choice.by_product(shape, machine, "weight"):
         return _pointwise.weight(shape, machine, len(x))
     chunks = plans.chunks(shape, len(x))
     threads = threads_for(len(x) * shape.multiply_adds)
-    if plans.by_outer(shape):
+    if choice.by_outer(shape):
         plan = plans.outer_gradient(shape, machine)
         splits = max(1, min(plan.blocks, -(-2 * threads // (chunks * shape.groups)))) if threads > 1 else 1
         tables: tuple = plan.run_offsets, plan.positions, plan.fields

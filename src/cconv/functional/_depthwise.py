@@ -1,6 +1,6 @@
 """Depthwise convolutions: how the two axes of a plane fall into phases, for `_kernels/depthwise.pyx`, and its calls.
 
-`_conv_plan.py` says which convolutions come here.
+`_conv_choice.py` says which convolutions come here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 from .. import _dispatch
 from .._threads import threads_for
 from ._calls import Kernel
-from ._conv_plan import KEPT_PLANS, Shape, _phase_taps, slides
+from ._conv_choice import slides
+from ._conv_plan import KEPT_PLANS, Shape, _phase_taps
 
 SPREADING = (3, 4, 5, 7)  # widths of filters whose even and odd columns of the gradient are made together
 NEAR = 2048  # numbers of the source that stay in the first-level cache

@@ -1,6 +1,6 @@
 """1x1 convolutions as matrix products: how the kernels of _kernels/pointwise.pyx cut the work, and their calls.
 
-When these are used is decided in _conv_plan.py. They add in the order of the general kernels: no choice here
+When these are used is decided in _conv_choice.py. They add in the order of the general kernels: no choice here
 changes a bit.
 """
 

@@ -1,6 +1,6 @@
 """3x3 convolutions by minimal filtering: sizes of blocks for the kernels of _kernels/winograd.pyx, and their calls.
 
-When this is used is decided in _conv_plan.py. No size here changes a bit of a result: blocks, slabs and tasks only cut
+_conv_choice.py decides when this is used. No size here changes a bit of a result: blocks, slabs and tasks only cut
 the work to the caches and the threads.
 """
 
