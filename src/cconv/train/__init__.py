@@ -11,14 +11,15 @@ interrupt.py   Ctrl-C
 metrics.py     accuracy, and figures of metrics over many batches
 history.py     History: what fit returns
 progress.py    a bar on a terminal, lines elsewhere
-callbacks.py   early stopping, best weights, logs
+callbacks.py   early stopping, best weights; logs.py: figures written down; figures.py: those that callbacks look at
 lr_finder.py   the learning-rate range test
 predict.py     prediction in batches, within a bound on memory
 """
 
-from .callbacks import BestWeights, EarlyStopping, JsonLines, TensorBoard
+from .callbacks import BestWeights, EarlyStopping
 from .checkpoint import Checkpoint
 from .history import History
+from .logs import JsonLines, TensorBoard
 from .lr_finder import LRCurve, find_lr
 from .predict import predict
 from .trainer import Trainer

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..optim import ReduceLROnPlateau
-from .callbacks import BestWeights, EarlyStopping, JsonLines, TensorBoard
+from .callbacks import BestWeights, EarlyStopping
+from .logs import JsonLines, TensorBoard
 
 
 def check_monitors(trainer: Any, validated: bool) -> None:
