@@ -24,6 +24,7 @@ from cconv.data import (
     RandomVerticalFlip,
     _geometry,
     augment,
+    transform,
 )
 from cconv.reference import augment as reference
 
@@ -332,7 +333,7 @@ def test_crop_and_flip_are_one_move_of_the_same_pixels(dtype, monkeypatch):
     one, two = np.random.default_rng(1), np.random.default_rng(1)
     want = flip(crop(x, two), two)
     calls = []
-    monkeypatch.setattr(augment, "move", lambda *a: calls.append(a) or _geometry.move(*a))
+    monkeypatch.setattr(transform, "move", lambda *a: calls.append(a) or _geometry.move(*a))
     assert np.array_equal(Compose([crop, Compose([flip])])(x, one), want)
     assert len(calls) == 1
 
@@ -345,7 +346,7 @@ def test_maps_are_multiplied(monkeypatch):
     for part in parts:
         want = part(want, two)
     calls = []
-    monkeypatch.setattr(augment, "resample", lambda *a, **k: calls.append(a) or _geometry.resample(*a, **k))
+    monkeypatch.setattr(transform, "resample", lambda *a, **k: calls.append(a) or _geometry.resample(*a, **k))
     y = Compose(parts)(x, one)
     assert len(calls) == 1
     # A linear picture is interpolated exactly, once or twice.
@@ -355,7 +356,7 @@ def test_maps_are_multiplied(monkeypatch):
 def test_an_elastic_after_a_map_is_one_with_it(monkeypatch):
     x = numbers(np.float64, (3, 1, 20, 20))
     calls = []
-    monkeypatch.setattr(augment, "resample", lambda *a, **k: calls.append(a) or _geometry.resample(*a, **k))
+    monkeypatch.setattr(transform, "resample", lambda *a, **k: calls.append(a) or _geometry.resample(*a, **k))
     Compose([RandomAffine(10), ElasticTransform(9, 2)])(x, np.random.default_rng(0))
     assert len(calls) == 1
     Compose([ElasticTransform(9, 2), RandomAffine(10)])(x, np.random.default_rng(0))

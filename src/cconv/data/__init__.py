@@ -3,7 +3,8 @@
 loader.py         Loader: the batches of every epoch; sampled, augmented, prepared ahead by a thread
 prefetch.py       Prefetch: batches of any iterable, prepared ahead by a thread
 samplers.py       BalancedSampler, WeightedSampler: which examples an epoch holds
-augment.py        random changes to images; _geometry.py: the operations that they consist of
+augment.py        random changes to images; transform.py: how they are made, several in one; _geometry.py: what they
+                  consist of
 batches.py        the batches of one epoch in an order that a seed fixes
 dataset.py        Dataset: examples and labels, arrays or tuples and dicts of them (rows.py)
 split.py          split a set in two; mean and standard deviation of channels
@@ -17,7 +18,6 @@ streams.py        plain or gzip files, read up to a bound
 """
 
 from .augment import (
-    Compose,
     Cutout,
     ElasticTransform,
     RandomAffine,
@@ -40,6 +40,7 @@ from .pictures import Preprocessing
 from .prefetch import Prefetch
 from .samplers import BalancedSampler, WeightedSampler
 from .split import mean_std, split
+from .transform import Compose
 
 __all__ = [
     "BalancedSampler",
