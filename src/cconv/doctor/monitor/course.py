@@ -70,8 +70,8 @@ class Course:
             same = self.labels is not None and len(self.labels) == len(look.labels)
             self.labels = self.labels + look.labels if same else look.labels.copy()
 
-    def weigh(self, loss: Any, outputs: Any, y: Any, search: bool = False) -> None:
-        """Find out what an output that is the same for every example would cost, from all targets that were seen."""
+    def collect(self, loss: Any, outputs: Any, y: Any) -> None:
+        """Take targets along, to know what an output that is the same for every example would cost."""
         if not isinstance(outputs, np.ndarray) or not isinstance(y, np.ndarray) or self._weighed >= _TARGETS:
             return
         if self._targets is None:
@@ -79,11 +79,15 @@ class Course:
         elif len(self._targets) < _TARGETS and y.shape[1:] == self._targets.shape[1:]:
             self._outputs = np.concatenate([self._outputs, outputs])[:_TARGETS]
             self._targets = np.concatenate([self._targets, y])[:_TARGETS]
-        count = len(self._targets)
-        if count < 2 * self._weighed:
+        if len(self._targets) >= 2 * self._weighed:
+            self.weigh(loss)
+
+    def weigh(self, loss: Any, search: bool = False) -> None:
+        """Find that out; by `search` for any loss, in some 20 ms."""
+        if self._targets is None:
             return
-        self._weighed = count
-        found = best_constant(loss, self._outputs, self._targets, search=search and self.constant is None)
+        self._weighed = count = len(self._targets)
+        found = best_constant(loss, self._outputs, self._targets, search=search)
         if found is not None and isinstance(loss, (CrossEntropyLoss, NLLLoss)) and self.labels is not None:
             # Few labels look more alike than they are (Miller and Madow's correction).
             found += (np.count_nonzero(self.labels) - 1) / (2 * count)

@@ -30,6 +30,7 @@ _GAPS = 8  # looks at an epoch, at least
 _OF_ALL_LABELS = ("target-constant", "class-imbalance")
 _FIRST_BYTES = 2**22  # of the first batch that are kept
 _DIAGNOSIS = 0.03  # seconds that a search for causes is thought to take, beside some steps
+_SEARCH = 0.02  # that finding the best constant output of any loss is thought to take
 _LEAK = 2e-7  # seconds for each training example that validation examples are looked for in
 
 
@@ -66,6 +67,7 @@ class Monitor:
         self._said: set[str] = set()
         self._say: Callable[[str], None] | None = None
         self._epochs = 0
+        self._weighed = False  # the best constant output of a loss that is not known
         self._compared = False  # validation inputs with those of training
         self._searched = False  # for validation examples among the training examples
         self._broken = False
@@ -130,7 +132,10 @@ class Monitor:
             self.course.lr = float(getattr(self._given[2], "lr", 0.0))
             self.course.decay = _decay(self._given[2])
             self.course.add(look)
-            self.course.weigh(self._given[1], outputs, batch[1], search=self.looks > 2)
+            self.course.collect(self._given[1], outputs, batch[1])
+            if self.course.constant is None and self._room() > _SEARCH and not self._weighed:
+                self._weighed = True
+                self.course.weigh(self._given[1], search=True)
             self._judge("looks", layers.findings(self.course, self._given[0]))
             longest = max(1, (self.course.epoch_steps or 8 * 64) // _GAPS)
             self._gap = min(2 * self._gap, longest) if self.looks > 2 else 1
@@ -181,6 +186,9 @@ class Monitor:
         """Training is over, or was broken off."""
         with self._timed():
             if self.course.steps and whole:
+                if self.course.constant is None and not self._weighed:
+                    self._weighed = True
+                    self.course.weigh(self._given[1], search=True)
                 self._judge("losses", losses.findings(self.course, self._epochs))
                 if self._seen or self.course.fails:
                     self._diagnose()
