@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from .. import _random
 from .._checks import number
+from .._random import generator
 from .._shapes import whole
 from ..data.rows import as_arrays, leaves, same_length, take
 from ..nn.layer import Layer, pair_of
 from .checks import ending, inputs, overfit, shapes, signal, structure, targets, updates, weights
 from .checks.case import Case
+from .experiment import Experiment, Shuffled, untouched
 from .findings import Finding, Report
 from .folding import folded
 from .watch import Watched
@@ -61,7 +60,8 @@ def check(
     Returns
     -------
     Report
-        True in a condition if nothing keeps the network from learning. Print it.
+        True in a condition if nothing keeps the network from learning. Print it; `try_cures` trains with what it
+        advises, `plot` draws what the layers do.
 
     Raises
     ------
@@ -93,11 +93,12 @@ def check(
     if optimizer is not None and not hasattr(optimizer, "parameters"):
         raise TypeError(f"{where}: optimizer must be an Optimizer, got {optimizer!r}")
     begun = time.perf_counter()
-    with _undisturbed():
-        looked, found = _look(*copy.deepcopy((model, loss, optimizer)), x, y, count, examples, begun, seconds)
+    start = Experiment(model, loss, optimizer, Shuffled(x, y))
+    with untouched():
+        looked, found = _look(start.model, start.loss, start.optimizer, x, y, count, examples, begun, seconds)
     took = time.perf_counter() - begun
     subject = f"check of {type(model).__name__} ({looked} of {count} examples, {took:.1f} s)"
-    return Report(folded(found), subject)
+    return Report(folded(found), subject, start)
 
 
 def first_look(model: Layer, loss: Any, optimizer: Any, x: Any, y: Any, seconds: float = 0.0) -> list[Finding]:
@@ -110,22 +111,9 @@ def first_look(model: Layer, loss: Any, optimizer: Any, x: Any, y: Any, seconds:
         For the gradients of layers of one's own.
     """
     count = _length(x)
-    with _undisturbed():
+    with untouched():
         given = copy.deepcopy((model, loss, optimizer))
         return _look(*given, x, y, count, count, time.perf_counter(), seconds, learn=False)[1]
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Random generators are afterwards as they were."""
-    state = _random.default_state()
-    legacy = np.random.get_state() if "numpy.random" in sys.modules else None  # noqa: NPY002
-    try:
-        yield
-    finally:
-        _random.set_default_state(state)
-        if legacy is not None:
-            np.random.set_state(legacy)  # noqa: NPY002
 
 
 def _look(
@@ -234,7 +222,7 @@ def _rows(count: int, examples: int) -> np.ndarray:
     """Some examples, chosen at random but always the same."""
     if count <= examples:
         return np.arange(count)
-    return np.sort(_random.generator(0).choice(count, examples, replace=False))
+    return np.sort(generator(0).choice(count, examples, replace=False))
 
 
 def _whole(value: Any) -> Any:

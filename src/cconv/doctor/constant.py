@@ -9,40 +9,44 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..data.rows import each, leaves, size_of
 from ..nn.layer import Parameter
 from ..optim import Adam
+from .descent import gradient
 
 # Those whose best constant is known, up to label smoothing and weights.
 _KNOWN = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss, nn.BCELoss)  # BCEWithLogitsLoss is a BCELoss
 
 
-def best_constant(loss: Any, logits: Any, y: Any, *, search: bool = True) -> float | None:
+def best_constant(loss: Any, logits: Any, y: Any, *, search: bool = True, **options: Any) -> float | None:
     """The least loss of an output that is the same for all examples.
 
     Parameters
     ----------
     loss : loss layer
-    logits : array (N, ...)
+    logits : array (N, ...), or tuple or dict of arrays
         Outputs for these targets: their shape counts, and descent begins near them.
-    y : array
+    y : array, or tuple or dict of arrays
         Targets.
     search : bool
         Go down from the first guess: dear (some 10 ms), and exact for any loss.
+    **options
+        For the loss, such as ``sample_weight``.
 
     Returns
     -------
     float or None
         None where there is none to be found.
     """
-    if not isinstance(logits, np.ndarray) or logits.ndim < 1 or not len(logits):
+    if not all(isinstance(array, np.ndarray) and array.size for _, array in leaves(logits)):
         return None
     loss = copy.deepcopy(loss)
     with np.errstate(all="ignore"):
-        guess = _guess(loss, logits, y) if isinstance(loss, _KNOWN) else None
-        at = _loss_of(loss, guess, len(logits), y)
+        known = isinstance(loss, _KNOWN) and isinstance(logits, np.ndarray)
+        at = _loss_of(loss, _guess(loss, logits, y) if known else None, size_of(logits), y, options)
         if not search:
             return at
-        down = _descent(loss, logits, y)
+        down = _descent(loss, logits, y, options)
     found = [value for value in (at, down) if value is not None]
     return min(found, default=None)
 
@@ -69,33 +73,34 @@ def _guess(loss: Any, logits: np.ndarray, y: Any) -> np.ndarray | None:
     return np.broadcast_to(constant, (1, *logits.shape[1:])).astype(logits.dtype)
 
 
-def _loss_of(loss: Any, constant: np.ndarray | None, n: int, y: Any) -> float | None:
+def _loss_of(loss: Any, constant: np.ndarray | None, n: int, y: Any, options: dict[str, Any]) -> float | None:
     if constant is None:
         return None
     try:
-        value = float(np.mean(type(loss).forward(loss, np.repeat(constant, n, 0), y)[0]))
+        value = float(np.mean(type(loss).forward(loss, np.repeat(constant, n, 0), y, **options)[0]))
     except Exception:
         return None
     return value if math.isfinite(value) else None
 
 
-def _descent(loss: Any, logits: np.ndarray, y: Any) -> float | None:
-    n = len(logits)
-    constant = Parameter(np.zeros((1, *logits.shape[1:]), logits.dtype))
-    constant.value = np.clip(logits[:1], -3, 3)
-    optimizer, best = Adam([constant], lr=0.1), math.inf
+def _descent(loss: Any, logits: Any, y: Any, options: dict[str, Any]) -> float | None:
+    n = size_of(logits)
+    constants: Any = each(lambda array: Parameter(np.clip(array[:1], -3, 3)), logits)
+    parameters: list[Any] = [constant for _, constant in leaves(constants)]
+    optimizer, best = Adam(parameters, lr=0.1), math.inf
     try:
         for step in range(200):
             optimizer.lr = 0.1 if step < 100 else 0.02
-            value, backward = type(loss).forward(loss, np.repeat(constant.value, n, 0), y)
-            value = float(np.mean(value))
-            if not math.isfinite(value):
+            outputs = each(lambda constant: np.repeat(constant.value, n, 0), constants)
+            value, backward = type(loss).forward(loss, outputs, y, **options)
+            mean = float(np.mean(value))
+            if not math.isfinite(mean):
                 break
-            best = min(best, value)
-            grad = np.asarray(backward())
-            if not np.isfinite(grad).all():
+            best = min(best, mean)
+            for parameter, (_, grad) in zip(parameters, leaves(gradient(value, backward)), strict=True):
+                parameter.add_grad(np.asarray(grad).sum(0, keepdims=True, dtype=parameter.value.dtype))
+            if not all(np.isfinite(parameter.grad).all() for parameter in parameters):
                 break
-            constant.add_grad(grad.sum(0, keepdims=True, dtype=logits.dtype))
             optimizer.step()
             optimizer.zero_grad()
     except Exception:

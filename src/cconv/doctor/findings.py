@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
+from .._shapes import whole
 from .kinds import KINDS, SEVERITIES, order_of
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
+    from .trials import Trials
 
 _PAGE = "docs/doctor.md"
 _SHOWN = 3  # consequences that a printed finding lists
@@ -100,6 +105,8 @@ class Report(Sequence):
     findings : iterable of Finding
     subject : str
         What was looked at, for the first line.
+    experiment : Experiment, optional
+        The training that it is about, for `try_cures` and `plot`.
 
     Attributes
     ----------
@@ -108,9 +115,10 @@ class Report(Sequence):
     errors, warnings, notes : list of Finding
     """
 
-    def __init__(self, findings: Iterable[Finding] = (), subject: str = ""):
+    def __init__(self, findings: Iterable[Finding] = (), subject: str = "", experiment: Experiment | None = None):
         self._findings = sorted(findings, key=lambda finding: finding.rank)
         self.subject = subject
+        self.experiment = experiment
 
     @property
     def ok(self) -> bool:
@@ -138,6 +146,73 @@ class Report(Sequence):
 
         told = {"ok": self.ok, "subject": self.subject, "findings": [finding.to_dict() for finding in self]}
         return json.dumps(told, indent=indent, allow_nan=False)
+
+    def try_cures(self, steps: int = 50, cures: Iterable[str] | None = None) -> Trials:
+        """Train for some steps from the start, as it is and with each cure, and see which of them help.
+
+        All runs begin alike and see the same batches; model, data and random generators stay as they are. Where no
+        cure is enough by itself, some are tried together.
+
+        Parameters
+        ----------
+        steps : int
+        cures : iterable of str, optional
+            Lines of code over ``model``, ``x``, ``y``, ``loss``, ``optimizer``, ``trainer``, ``nn``, ``optim``, ``np``
+            and ``cconv``; by default those of the findings and of their consequences, at most 12.
+
+        Returns
+        -------
+        Trials
+            The best first. Print it.
+
+        Raises
+        ------
+        ValueError
+            If the report is of no training.
+        """
+        from .trials import try_cures
+
+        return try_cures(self, self._training("try_cures"), steps, cures)
+
+    def plot(self, steps: int = 50) -> Any:
+        """Draw the loss and, layer by layer, histograms of activations and gradients over some steps of the training.
+
+        Layers with parameters and activations are drawn, at most 12 chosen evenly; those that findings name are among
+        them, in red. Model, data and random generators stay as they are.
+
+        Parameters
+        ----------
+        steps : int
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            ``report.plot().savefig("doctor.png")`` saves it.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If the report is of no training, or a step of it raises.
+        """
+        from .figure import figure
+        from .series import series
+
+        experiment = self._training("plot")
+        below = (consequence for finding in self for consequence in finding.consequences)
+        named: dict[str, list[str]] = {}
+        for finding in (*self, *below):
+            if finding.layer and finding.severity != "note":
+                named.setdefault(finding.layer, []).append(finding.kind)
+        told = {path: ", ".join(dict.fromkeys(kinds)) for path, kinds in named.items()}
+        steps = whole("Report.plot", "steps", steps, 1)
+        return figure(series(experiment, steps, told), f"{steps} steps of {experiment.method}", told)
+
+    def _training(self, where: str) -> Experiment:
+        if self.experiment is None:
+            raise ValueError(f"Report.{where}: the report has no experiment, as cconv.check and Trainer give it one")
+        return self.experiment
 
     def _of(self, severity: str) -> list[Finding]:
         return [finding for finding in self._findings if finding.severity == severity]

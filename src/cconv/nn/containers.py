@@ -92,6 +92,21 @@ class Sequential(Layer):
         self._layers.append(self._checked(layer, len(self)))
         return self
 
+    def extend(self, layers: Iterable[Layer]) -> Sequential:
+        """Add layers at the end, and return the Sequential."""
+        for layer in list(layers):
+            self.append(layer)
+        return self
+
+    def insert(self, index: int, layer: Layer) -> Sequential:
+        """Add a layer before the one at `index`, and return the Sequential."""
+        self._layers.insert(index, self._checked(layer, index))
+        return self
+
+    def pop(self, index: int = -1) -> Layer:
+        """Take a layer out, by default the last, and return it."""
+        return self._layers.pop(index)
+
     @overload
     def __getitem__(self, index: int) -> Layer: ...
     @overload
@@ -101,6 +116,9 @@ class Sequential(Layer):
 
     def __setitem__(self, index: int, layer: Layer) -> None:
         self._layers[index] = self._checked(layer, index)
+
+    def __delitem__(self, index: int | slice) -> None:
+        del self._layers[index]
 
     def __len__(self) -> int:
         return len(self._layers)

@@ -6,6 +6,7 @@ allocates nothing.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -156,6 +157,24 @@ class Optimizer:
         for group, loaded_options in zip(self.param_groups, options, strict=True):
             group.pop("initial_lr", None)
             group.update(loaded_options)
+
+    def renewed(self, parameters: Iterable[Any]) -> Optimizer:
+        """An optimiser of this kind, with these options, for other parameters: for a network that has got new layers.
+
+        Parameters that it holds already stay in their group, further ones come into the first; none has a state yet.
+        """
+        given = listed(type(self).__name__, parameters)
+        wanted, held = {id(parameter) for parameter in given}, {id(parameter) for parameter in self.parameters}
+        groups = [[p for p in group["params"] if id(p) in wanted] for group in self.param_groups]
+        groups[0] += [parameter for parameter in given if id(parameter) not in held]
+        made = copy.copy(self)
+        made.param_groups, made.parameters, made._states = [], [], []
+        for group, params in zip(self.param_groups, groups, strict=True):
+            if params:
+                made.add_param_group(group | {"params": params})
+        if not made.parameters:
+            raise ValueError(f"{type(self).__name__}: parameters is empty")
+        return made
 
     def _load_options(self, where: str, index: int, state: Mapping[str, Any], left: set[str]) -> Options:
         group, prefix = self.param_groups[index], f"param_groups.{index}."

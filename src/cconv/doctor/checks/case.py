@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import nn
+from ...data.rows import leaves
 from ...nn.layer import Layer, Parameter
 from ..watch import Call, Watched
 
@@ -83,6 +84,66 @@ def code(path: str, root: str = "model") -> str:
     """How Python says a layer's path: ``model.layer1[0].conv1``."""
     parts = [part for part in path.split(".") if part]
     return root + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
+
+
+def every(paths: list[str], change: str) -> str:
+    """Code that does the same to several layers, of which `change` speaks as ``{}``."""
+    paths = list(dict.fromkeys(paths))
+    parents = {path.rpartition(".")[0] for path in paths}
+    ends = [path.rpartition(".")[2] for path in paths]
+    if len(paths) > 1 and len(parents) == 1 and all(end.isdigit() for end in ends):
+        return f"for i in {_numbers([int(end) for end in ends])}: {change.format(code(parents.pop()) + '[i]')}"
+    return "; ".join(change.format(code(path)) for path in paths)
+
+
+def _numbers(values: list[int]) -> str:
+    step = values[1] - values[0]
+    if len(values) > 5 and step > 0 and values == list(range(values[0], values[-1] + 1, step)):
+        return f"range({values[0]}, {values[-1] + 1}, {step})"
+    return f"({', '.join(map(str, values))})"
+
+
+def redraw(case: Case, calls: list[Call]) -> str:
+    """Code that draws the weights of layers anew."""
+    how = f"nn.init.{initialiser(case, calls[0])}"
+    drawn = {id(call.layer) for call in calls}
+    if len(drawn) > 2 and drawn == {id(call.layer) for call in case.linear}:
+        return f"for p in model.parameters(): p.value.ndim > 1 and {how}(p)"
+    return every([call.path for call in calls], how + "({}.weight)")
+
+
+def ended(case: Case, layer: str) -> str:
+    """Code that adds a layer after the last."""
+    return (
+        f"model.append({layer})" if isinstance(case.model, nn.Sequential) else f"model = nn.Sequential(model, {layer})"
+    )
+
+
+def without(call: Call | None) -> str:
+    """Code that takes an activation out, to go before other code; "" where there is none of its own to take out."""
+    return f"{code(call.path)} = nn.Identity()" if call is not None and not call.layer.parameters() else ""
+
+
+def both(*lines: str) -> str:
+    """Lines of code in one."""
+    return "; ".join(line for line in lines if line)
+
+
+def assigned(name: str, value: str) -> str:
+    """Code that gives an input a new value: ``x``, or one of several, ``x[0]``; ``{}`` is the old one."""
+    value = value.format(name)
+    index = name.removeprefix("x[").removesuffix("]")
+    if name == "x" or not index.isdigit():
+        return f"{name} = {value}"
+    before, after = f"*x[:{index}], " if index != "0" else "", f", *x[{int(index) + 1}:]"
+    return f"x = ({before}{value}{after})"
+
+
+def input_of(case: Case, call: Call) -> str:
+    """Which of several inputs a call is given, flattened and the like."""
+    while call.source is not None:
+        call = call.source
+    return next((name for name, array in leaves(case.x, "x") if array is call.x), "x")
 
 
 def rms(array: Any) -> float:

@@ -9,7 +9,9 @@ import numpy as np
 
 from ... import nn
 from ..findings import Finding
-from .case import LABELLED, Case, code
+from .case import LABELLED, Case, both, code, ended, without
+
+_ADVICE = "take the softmax out of forward"
 
 
 def endings(case: Case) -> Iterator[Finding]:
@@ -19,18 +21,15 @@ def endings(case: Case) -> Iterator[Finding]:
         return
     kind = type(loss).__name__
     path, name = (last.path, last.name) if last is not None else ("", "the network")
-    without = f"{code(path)} = nn.Identity()"
+    taken = without(last)
     layer = last.layer if last is not None else None
-    if (
-        logits.ndim > 1
-        and logits.shape[1] == 1
-        and (isinstance(loss, nn.CrossEntropyLoss) or isinstance(layer, (nn.Softmax, nn.LogSoftmax)))
-    ):
+    softmax = isinstance(layer, (nn.Softmax, nn.LogSoftmax))
+    if logits.ndim > 1 and logits.shape[1] == 1 and (isinstance(loss, nn.CrossEntropyLoss) or softmax):
         yield Finding(
             "single-output",
             "error",
             "a softmax over one output is 1 whatever the input: one output of a logistic loss, or two of a softmax",
-            ("loss = nn.BCEWithLogitsLoss()   # with y[:, None]",),
+            (both("loss = nn.BCEWithLogitsLoss(); y = y.reshape(-1, 1)", taken if softmax else ""),),
             path,
             evidence={"outputs": 1},
         )
@@ -52,14 +51,14 @@ def endings(case: Case) -> Iterator[Finding]:
                 evidence={"dim": call.layer.dim},
             )
     if isinstance(loss, nn.CrossEntropyLoss):
-        yield from _before_softmax(case, without)
+        yield from _before_softmax(case, taken)
     elif isinstance(loss, nn.BCEWithLogitsLoss):
         if isinstance(layer, nn.Sigmoid) or (layer is not None and case.range_of(last) == (0.0, 1.0)):  # type: ignore[arg-type]
             yield Finding(
                 "double-softmax",
                 "error",
                 f"{name} comes before {kind}, which has a sigmoid of its own: probabilities stay within 0.5 and 0.73",
-                (without, "loss = nn.BCELoss()"),
+                (taken, "loss = nn.BCELoss()"),
                 path,
                 evidence={"min": logits.min(), "max": logits.max()},
             )
@@ -69,7 +68,7 @@ def endings(case: Case) -> Iterator[Finding]:
                 "missing-sigmoid",
                 "error",
                 f"{kind} takes probabilities, and outputs run from {logits.min():.3g} to {logits.max():.3g}",
-                ("loss = nn.BCEWithLogitsLoss()", "model.append(nn.Sigmoid())"),
+                ("loss = nn.BCEWithLogitsLoss()", ended(case, "nn.Sigmoid()")),
                 path,
                 evidence={"min": logits.min(), "max": logits.max()},
             )
@@ -80,14 +79,14 @@ def endings(case: Case) -> Iterator[Finding]:
             "dropout-before-output",
             "warning",
             f"{name} zeroes {layer.p:.0%} of the outputs themselves: it belongs before the last layer",
-            (without,),
+            (taken,),
             path,
             evidence={"p": layer.p},
         )
     yield from _rectified(case)
 
 
-def _before_softmax(case: Case, without: str) -> Iterator[Finding]:
+def _before_softmax(case: Case, taken: str) -> Iterator[Finding]:
     last, logits, kind = case.last, case.logits, type(case.loss).__name__
     layer = last.layer if last is not None else None
     path, name = (last.path, last.name) if last is not None else ("", "the network")
@@ -100,7 +99,7 @@ def _before_softmax(case: Case, without: str) -> Iterator[Finding]:
             "double-softmax",
             "error",
             f"{name} comes before {kind}, which has a softmax of its own: the loss cannot fall below {best:.2f}",
-            (without, "loss = nn.NLLLoss()   # with nn.LogSoftmax() at the end"),
+            (taken, f"loss = nn.NLLLoss(); {code(path)} = nn.LogSoftmax()") if taken else (_ADVICE,),
             path,
             evidence={"lowest_loss": best},
         )
@@ -109,7 +108,7 @@ def _before_softmax(case: Case, without: str) -> Iterator[Finding]:
             "double-softmax",
             "note",
             f"{name} before {kind} is done twice, and changes nothing",
-            (without, "loss = nn.NLLLoss()"),
+            (taken, "loss = nn.NLLLoss()"),
             path,
         )
     elif (
@@ -125,7 +124,7 @@ def _before_softmax(case: Case, without: str) -> Iterator[Finding]:
             "warning",
             f"{name} keeps logits within {bounds[0]:g} and {bounds[1]:g}, and {kind} takes any: the loss cannot "
             f"fall below {best:.2f}",
-            (without,),
+            (taken,),
             path,
             evidence={"low": bounds[0], "high": bounds[1], "lowest_loss": best},
         )
@@ -141,12 +140,13 @@ def _before_nll(case: Case, name: str, path: str) -> Iterator[Finding]:
     given = (
         "probabilities: their logarithm is missing" if probabilities else f"{logits.min():.3g} to {logits.max():.3g}"
     )
-    cure = f"{code(path)} = nn.LogSoftmax()" if probabilities else "model.append(nn.LogSoftmax())"
+    taken = without(case.last) if probabilities else ""
+    cure = f"{code(path)} = nn.LogSoftmax()" if taken else ended(case, "nn.LogSoftmax()")
     yield Finding(
         "missing-softmax",
         "error",
         f"NLLLoss takes log-probabilities, and {name} gives {given}",
-        ("loss = nn.CrossEntropyLoss()   # without a softmax at the end", cure),
+        (both("loss = nn.CrossEntropyLoss()", taken), cure) if taken or not probabilities else (_ADVICE,),
         path,
         evidence={"min": logits.min(), "max": logits.max()},
     )

@@ -9,12 +9,14 @@ import numpy as np
 
 from ...data.rows import leaves
 from ..findings import Finding
-from .case import NORMS, Case, rms
+from .case import NORMS, Case, assigned, input_of, rms
 
 _CHECKED_WHOLE = 2**29  # bytes
 
 LARGE, SMALL = 5.0, 0.03
 _IMAGES = (1, 3, 4)
+_STANDARD = "({0} - {0}.mean()) / {0}.std()"
+_FINITE = ("keep = np.isfinite(x).reshape(len(x), -1).all(1); x, y = x[keep], y[keep]",)
 
 
 def raw(x: Any, sample: Any) -> Iterator[Finding]:
@@ -25,7 +27,7 @@ def raw(x: Any, sample: Any) -> Iterator[Finding]:
                 "input-dtype",
                 "error",
                 f"{name} has dtype {part.dtype}, which is no number",
-                (f"{name} = {name}.astype(np.float32)",),
+                (assigned(name, "{}.astype(np.float32)"),),
             )
             continue
         scanned = array if array.nbytes <= _CHECKED_WHOLE and not isinstance(array, np.memmap) else part
@@ -37,10 +39,7 @@ def raw(x: Any, sample: Any) -> Iterator[Finding]:
                 "input-not-finite",
                 "error",
                 f"{name} holds NaN or infinity in {int(bad.sum())} of {len(scanned)} examples ({where})",
-                (
-                    f"keep = np.isfinite({name}).reshape(len({name}), -1).all(1); x, y = x[keep], y[keep]",
-                    f"{name} = np.nan_to_num({name})",
-                ),
+                (*(_FINITE if name == "x" else ()), assigned(name, "np.nan_to_num({})")),
                 evidence={"examples": bad.sum(), "first": first},
             )
         elif len(part) > 1 and (part == part[:1]).all():
@@ -59,7 +58,7 @@ def raw(x: Any, sample: Any) -> Iterator[Finding]:
                 "warning",
                 f"{name} {part.shape} looks like images with their channels last (N, H, W, C); layers take (N, C, "
                 "H, W)",
-                (f"{name} = {name}.transpose(0, 3, 1, 2)",),
+                (assigned(name, "{}.transpose(0, 3, 1, 2)"),),
                 evidence={"channels": part.shape[3]},
             )
 
@@ -78,25 +77,25 @@ def scaled(case: Case) -> Iterator[Finding]:
     evidence = {"min": low, "max": high, "mean": x.mean(dtype=np.float64), "std": x.std(dtype=np.float64), "rms": size}
     # A normalisation after the first layer undoes a factor.
     severity = "note" if case.normalised(first) else "warning"
-    path = first.path
+    path, name = first.path, input_of(case, first)
     if size > LARGE:
         yield Finding(
             "input-scale",
             severity,
             f"inputs run from {low:.4g} to {high:.4g} (rms {size:.3g}) where {first.name} expects about 1",
-            _smaller(low, high),
+            _smaller(name, low, high),
             path,
             evidence=evidence,
         )
     elif 0 < size < SMALL:
         divided = low >= 0 and 0 < high < 2 / 255
         cause = ": they were divided by 255 twice?" if divided else ""
-        cure = "x = x * 255" if divided else f"x = x / {_digits(size)}"
+        cure = assigned(name, "{} * 255" if divided else f"{{}} / {_digits(size)}")
         yield Finding(
             "input-scale",
             severity,
             f"inputs run from {low:.3g} to {high:.3g} (rms {size:.2g}) where {first.name} expects about 1{cause}",
-            (cure, "x = (x - x.mean()) / x.std()"),
+            (cure, assigned(name, _STANDARD)),
             path,
             evidence=evidence,
         )
@@ -105,7 +104,7 @@ def scaled(case: Case) -> Iterator[Finding]:
             "input-offset",
             "note",
             f"inputs lie around {evidence['mean']:.3g} with a spread of only {evidence['std']:.2g}",
-            ("x = (x - x.mean()) / x.std()",),
+            (assigned(name, _STANDARD),),
             path,
             evidence=evidence,
         )
@@ -118,18 +117,19 @@ def scaled(case: Case) -> Iterator[Finding]:
                 severity,
                 f"features differ in size: their spreads run from {spread.min():.2g} to {spread.max():.2g} "
                 f"(median {np.median(spread):.2g})",
-                ("x = (x - x.mean(0)) / (x.std(0) + 1e-8)",),
+                (assigned(name, "({0} - {0}.mean(0)) / ({0}.std(0) + 1e-8)"),),
                 path,
                 evidence={"smallest": spread.min(), "median": np.median(spread), "largest": spread.max()},
             )
 
 
-def _smaller(low: float, high: float) -> tuple[str, ...]:
-    standard = "x = (x - x.mean()) / x.std()"
+def _smaller(name: str, low: float, high: float) -> tuple[str, ...]:
+    standard = assigned(name, _STANDARD)
     if low >= 0 and 100 < high <= 255:
-        return "x = x.astype(np.float32) / 255", "model = nn.Sequential(nn.Rescale(1 / 255), model)"
+        rescaled = ("model = nn.Sequential(nn.Rescale(1 / 255), model)",) if name == "x" else ()
+        return assigned(name, "{}.astype(np.float32) / 255"), *rescaled
     if low >= 0:
-        return f"x = x.astype(np.float32) / {_digits(high)}", standard
+        return assigned(name, f"{{}}.astype(np.float32) / {_digits(high)}"), standard
     return (standard,)
 
 

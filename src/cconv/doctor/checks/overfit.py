@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ...nn.layer import pair_of
 from ...optim import Adam
 from ..constant import best_constant
+from ..descent import descent
 from ..findings import Finding
 from .case import Case
 
@@ -79,23 +80,16 @@ def overfit(case: Case, x: Any, y: Any, deadline: float) -> Iterator[Finding]:
 def _train(case: Case, x: Any, y: Any, lr: float, until: float, goal: float) -> list[float] | None:
     """The losses of a short training; None where a step raises."""
     model, loss = copy.deepcopy((case.model, case.loss))
-    model.zero_grad()
     parameters = [p for p in model.parameters() if p.trainable]
     if not parameters:
         return None
     optimizer, losses = Adam(parameters, lr=lr), []
     try:
         with np.errstate(all="ignore"):
-            for _ in range(STEPS):
-                logits, backward = pair_of(model, model.forward(x))
-                value, loss_backward = loss.forward(logits, y)
-                value = float(np.mean(value))
+            for value, _ in descent(model, loss, optimizer, itertools.repeat((x, y), STEPS)):
                 losses.append(value if math.isfinite(value) else math.inf)
                 if not math.isfinite(value) or value <= goal or time.perf_counter() > until:
                     break
-                backward(loss_backward(), need_x=False)
-                optimizer.step()
-                optimizer.zero_grad()
     except Exception:
         return None
     return losses

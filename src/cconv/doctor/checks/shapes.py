@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,7 +72,8 @@ def _mend(error: Exception, call: Call | None, mended: Mended) -> Finding:
         cause = f"x has dtype {x.dtype}{told}, and {name} takes float32 or float64"
         return Finding("input-dtype", "error", cause, cures, path, evidence={"max": top})
     message = str(error)
-    if array and not mended.transposed and x.ndim == 4 and "NHWC" in message:
+    given = call is not None and call.source is None  # not what another layer has made
+    if given and array and not mended.transposed and x.ndim == 4 and "NHWC" in message:
         mended.x, mended.transposed = np.ascontiguousarray(x.transpose(0, 3, 1, 2)), True
         return Finding(
             "input-layout",
@@ -84,7 +86,10 @@ def _mend(error: Exception, call: Call | None, mended: Mended) -> Finding:
     if isinstance(error, Misfit):
         _, rule, size, x_shape, fix = error.args
         constructor = fix.removeprefix("use ")
-        cure = f"{code(path)} = nn.{constructor}" if fix.startswith("use ") else fix
+        made = call is not None and call.source is not None  # by another layer, which turns no axes
+        if call is not None and (constructor.endswith(", ...)") or (made and "NHWC" in fix)):
+            constructor = re.sub(r"\(\d+", f"({size}", repr(call.layer), count=1)
+        cure = f"{code(path)} = nn.{constructor}" if constructor != fix else fix
         return Finding(
             "shape-mismatch",
             "error",
@@ -156,7 +161,7 @@ def _larger(call: Call, where: str) -> tuple[str, ...]:
             f'{where} = nn.Conv2d({layer.in_channels}, {layer.out_channels}, {shown}, padding="same")',
             "take out a pooling before it",
         )
-    return ("take out a pooling or a stride before it", f"# {where} is left out")
+    return ("take out a pooling or a stride before it", f"{where} = nn.Identity()")
 
 
 def _tail(message: str, whole: bool = False) -> str:

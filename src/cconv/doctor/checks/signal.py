@@ -12,7 +12,7 @@ from ... import nn
 from ...data.rows import leaves
 from ..findings import Finding
 from ..watch import Call
-from .case import LINEAR, NORMS, Case, code, initialiser, listed, per_unit, rms
+from .case import LINEAR, NORMS, Case, both, code, every, initialiser, listed, per_unit, redraw, rms
 from .targets import Targets
 
 # Shares of a layer's outputs at the ends of their range, and of its units that never fire.
@@ -115,17 +115,12 @@ def _saturated(case: Case) -> Iterator[Finding]:
     share, call, ends = worst
     mean = float(call.x.mean(dtype=np.float64))
     units = float(per_unit(ends).all(0).mean())
-    source = call.source
-    cure = (
-        f"nn.init.xavier_uniform({code(source.path)}.weight)"
-        if source is not None and isinstance(source.layer, LINEAR)
-        else ""
-    )
+    sources = [each.source for each in found if each.source is not None and isinstance(each.source.layer, LINEAR)]
     yield Finding(
         "saturated",
         "error" if share > ALL_SATURATED else "warning",
         f"{share:.0%} of the outputs of {call.name} are at the ends of their range (mean before activation {mean:.3g})",
-        (cure,) if cure else ("x = (x - x.mean()) / x.std()",),
+        (redraw(case, sources) if sources else "x = (x - x.mean()) / x.std()",),
         call.path,
         evidence={"saturated": share, "mean_input": mean, "units": units, "layers": len(found)},
     )
@@ -156,13 +151,9 @@ def _dead(case: Case) -> Iterator[Finding]:
     share, call = next(((s, c) for s, c in found if s >= ALL_DEAD), found[0])
     units = per_unit(call.y).shape[1]
     mean = float(call.x.mean(dtype=np.float64))
-    source = call.source
-    linear = source is not None and isinstance(source.layer, LINEAR)
-    cures = (
-        (f"nn.init.{initialiser(case, source)}({code(source.path)}.weight)", f"{code(call.path)} = nn.LeakyReLU()")  # type: ignore[arg-type, union-attr]
-        if linear
-        else (f"{code(call.path)} = nn.LeakyReLU()",)
-    )
+    sources = [c.source for _, c in found if c.source is not None and isinstance(c.source.layer, LINEAR)]
+    leaky = every([c.path for _, c in found], "{} = nn.LeakyReLU()")
+    cures = (redraw(case, sources), leaky) if sources else (leaky,)
     yield Finding(
         "dead-units",
         "error" if share >= ALL_DEAD else "warning",
@@ -187,7 +178,7 @@ def _fading(case: Case) -> Iterator[Finding]:
                 "vanishing-signal",
                 "error",
                 f"activations shrink from {first:.2g} at the input to {size:.1g} before {call.name}",
-                (f"nn.init.{initialiser(case, calls[0])}({code(calls[0].path)}.weight)   # and the others",),
+                (redraw(case, calls),),
                 call.path,
                 evidence={"input": first, "size": size},
             )
@@ -302,10 +293,9 @@ def _gradients(case: Case) -> Iterator[Finding]:
         told, cures = "", ["for p in model.parameters(): p.value.ndim > 1 and nn.init.he_uniform(p)"]
         if len(sigmoids) > 2:
             told = f": {len(sigmoids)} sigmoids, each of which takes at least 3/4 of it"
-            cures = [f"{code(sigmoids[0].path)} = nn.ReLU()   # and the others"]
+            cures = [every([each.path for each in sigmoids if each is not case.last], "{} = nn.ReLU()")]
         if not any(isinstance(each.layer, NORMS) for each in case.watched.leaves):
-            norm = f"nn.BatchNorm{2 if call.y.ndim == 4 else 1}d({call.y.shape[1]})"
-            cures.append(f"{code(call.path)} = nn.Sequential({code(call.path)}, {norm})   # and the others")
+            cures.append(_normalised(case, call))
         yield Finding(
             "vanishing-gradient",
             "error" if ratio < GONE else "warning",
@@ -315,6 +305,16 @@ def _gradients(case: Case) -> Iterator[Finding]:
             evidence={"ratio": ratio, "layers": len(faded)},
         )
     yield from _exploding(case, [call for call, _ in sized])
+
+
+def _normalised(case: Case, like: Call) -> str:
+    """Code that puts a batch normalisation after the layers whose outputs are such, but the last."""
+    calls = [call for call in case.linear[:-1] if call.y.ndim == like.y.ndim] or [like]
+    kind = f"nn.BatchNorm{2 if like.y.ndim == 4 else 1}d"
+    if len(calls) > 1 and all(call.path.isdigit() for call in calls):
+        pairs = ", ".join(f"({call.path}, {call.y.shape[1]})" for call in calls)
+        return f"for i, n in ({pairs}): model[i] = nn.Sequential(model[i], {kind}(n))"
+    return both(*(f"{(at := code(call.path))} = nn.Sequential({at}, {kind}({call.y.shape[1]}))" for call in calls))
 
 
 def _sizes(case: Case) -> list[tuple[Call, float]]:
@@ -344,7 +344,7 @@ def _exploding(case: Case, calls: list[Call]) -> Iterator[Finding]:
             "exploding-gradient",
             "error" if ratio > OVERWHELMING else "warning",
             f"the first gradient of {worst_call.name} is {ratio:.3g} times its weights (size {size:.2g})",
-            ("x = (x - x.mean()) / x.std()", "clip_norm=1.0 for cconv.Trainer"),
+            ("x = (x - x.mean()) / x.std()", "trainer = cconv.Trainer(model, loss, optimizer, clip_norm=1.0)"),
             worst_call.path,
             evidence={"ratio": ratio, "gradient": size},
         )

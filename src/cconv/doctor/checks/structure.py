@@ -13,7 +13,7 @@ from ...nn.layer import Parameter, pair_of
 from ..findings import Finding
 from ..gradcheck import gradcheck
 from ..watch import Call
-from .case import LINEAR, NORMS, PASSING, Case, code
+from .case import LINEAR, NORMS, PASSING, Case, code, every
 
 # A relative error of a gradient in float64 (CS231n).
 WRONG = 1e-4
@@ -39,7 +39,7 @@ def activations(case: Case) -> Iterator[Finding]:
     first, second, pooled = pairs[0]
     between = " but a pooling" if pooled else ""
     several = f", and so on: {len(pairs)} such pairs" if len(pairs) > 1 else ""
-    cure = f"{code(second.path)} = nn.Sequential(nn.ReLU(), {code(second.path)})"
+    cure = every([call.path for _, call, _ in pairs], "{0} = nn.Sequential(nn.ReLU(), {0})")
     evidence = {"pairs": len(pairs)}
     if bent:
         yield Finding(
@@ -90,7 +90,7 @@ def habits(case: Case) -> Iterator[Finding]:
                 "bias-before-norm",
                 "note",
                 f"the bias of {call.name} does nothing, as the batch normalisation after it takes means away",
-                (f"bias=False for {code(call.path)}",),
+                (f"{code(call.path)}.bias = None   # or bias=False",),
                 call.path,
             )
             break

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import nn
 from ..findings import Finding
-from .case import LABELLED, NUMBERED, Case, code
+from .case import LABELLED, NUMBERED, Case, both, code, without
 
 _FEW = 50  # different whole numbers that may be labels
 
@@ -60,7 +60,7 @@ def before_loss(case: Case, targets: Targets) -> Iterator[Finding]:
         and whole.ndim == 1
         and whole.dtype.kind in "iu"
     ):
-        yield from _balance(whole, case.logits.shape[1])
+        yield from _balance(case, whole)
 
 
 def _labels(case: Case, targets: Targets) -> Iterator[Finding]:
@@ -162,7 +162,8 @@ def _labels(case: Case, targets: Targets) -> Iterator[Finding]:
         )
 
 
-def _balance(y: np.ndarray, classes: int) -> Iterator[Finding]:
+def _balance(case: Case, y: np.ndarray) -> Iterator[Finding]:
+    classes = case.logits.shape[1]
     values, counts = np.unique(y, return_counts=True)
     most, share = int(values[counts.argmax()]), counts.max() / counts.sum()
     if len(values) > 1 and (counts.max() > 20 * counts.min() or share > 0.9):
@@ -173,8 +174,8 @@ def _balance(y: np.ndarray, classes: int) -> Iterator[Finding]:
             f"{share:.0%} of the labels are {most}, and {int(counts.min())} of {counts.sum()} are "
             f"{int(values[counts.argmin()])}",
             (
-                "train = data.Loader((x, y), sampler=data.BalancedSampler(y))",
-                "loss = nn.CrossEntropyLoss(weight=1 / np.bincount(y).clip(1))",
+                f"loss = nn.{type(case.loss).__name__}(weight=1 / np.bincount(y, minlength={classes}).clip(1))",
+                "train = cconv.data.Loader((x, y), sampler=cconv.data.BalancedSampler(y))",
             ),
             evidence={"most": share, "largest": counts.max(), "smallest": counts.min()},
         )
@@ -191,7 +192,7 @@ def _numbers(case: Case, targets: Targets) -> Iterator[Finding]:
         if integers and wide > 1 and y.min() >= 0 and y.max() < wide:
             cures = (
                 f"y = np.eye({wide}, dtype=np.float32)[y]",
-                "loss = nn.CrossEntropyLoss()   # without Sigmoid or Softmax at the end",
+                both("loss = nn.CrossEntropyLoss()", _squash(case)),
             )
             mended = np.eye(wide, dtype=np.float32)[y.astype(np.int64)]
         elif y.size == logits.size:
@@ -226,13 +227,16 @@ def _reach(case: Case, y: np.ndarray) -> Iterator[Finding]:
     room = 1e-6 * max(1.0, abs(high) if np.isfinite(high) else 1.0)
     outside = float(((y < low - room) | (y > high + room)).mean())
     evidence = {"min": y.min(), "max": y.max(), "low": low, "high": high, "outside": outside}
-    one_hot = f"y = np.eye({max(wide, int(values[-1]) + 1)}, dtype=np.float32)[y]" if labels else ""
+    classes = max(wide, int(values[-1]) + 1) if labels else 0
+    column = _column(case)
+    wider = _wider(case, classes) if labels and wide < classes else ""
+    one_hot = both(f"y = np.eye({classes}, dtype=np.float32)[{column}]", wider)
     if outside > 0.01:
         last = case.last
         who = last.name if last is not None and not isinstance(case.loss, nn.BCELoss) else kind
         cures: tuple[str, ...] = (one_hot,) if labels else ()
         if not labels and last is not None and not isinstance(case.loss, nn.BCELoss):
-            cures = f"y = (y - {y.min():.4g}) / {y.max() - y.min():.4g}", f"# or take {last.name} out"
+            cures = f"y = (y - {y.min():.4g}) / {y.max() - y.min():.4g}", without(last)
         elif not labels:
             cures = (f"y = (y - {y.min():.4g}) / {max(y.max() - y.min(), 1e-30):.4g}",)
         digits = ": digits where one-hot rows are due" if labels and (repeated or wide == 1) else ""
@@ -250,7 +254,7 @@ def _reach(case: Case, y: np.ndarray) -> Iterator[Finding]:
             "labels-as-numbers",
             "error",
             f"all {flat.shape[1]} outputs of an example have the same whole number for a target: a label?",
-            (one_hot, "loss = nn.CrossEntropyLoss()"),
+            (one_hot, both(f"loss = nn.CrossEntropyLoss(); y = {column}", _squash(case))),
             evidence=evidence,
         )
     elif labels and len(values) > 2 and np.array_equal(values, np.arange(len(values))) and wide == 1:
@@ -259,7 +263,7 @@ def _reach(case: Case, y: np.ndarray) -> Iterator[Finding]:
             "note",
             f"targets are the whole numbers {values[0]:g} to {values[-1]:g}: if they name classes, the distance "
             "between them means nothing",
-            (f"loss = nn.CrossEntropyLoss()   # and {len(values)} outputs",),
+            (both(f"loss = nn.CrossEntropyLoss(); y = {column}", wider),),
             evidence=evidence,
         )
     size = float(np.sqrt((y * y).mean()))
@@ -309,7 +313,7 @@ def _of_own_loss(case: Case, targets: Targets) -> Iterator[Finding]:
         cures = (
             (f"y = np.eye({case.logits.shape[1]}, dtype=np.float32)[y]",)
             if digits
-            else ("scale y to the outputs' range",)
+            else (f"y = {low:g} + {high - low:g} * (y - y.min()) / (y.max() - y.min())",)
         )
         yield Finding(
             "target-range",
@@ -338,6 +342,19 @@ def contradicting(x: Any, y: Any) -> Iterator[Finding]:
             ("_, first = np.unique(x, axis=0, return_index=True); x, y = x[first], y[first]",),
             evidence={"examples": clashes},
         )
+
+
+def _column(case: Case) -> str:
+    """Code for labels (N,) of targets that hold each as a column or a row of the same number."""
+    y = case.y if case.y is not None else np.empty(0)
+    taken = "y[:, 0]" if np.ndim(y) == 2 else "y"
+    return taken if np.asarray(y).dtype.kind in "iu" else f"{taken}.astype(np.int64)"
+
+
+def _squash(case: Case) -> str:
+    """Code that takes a last sigmoid or softmax out."""
+    squashed = case.last is not None and isinstance(case.last.layer, (nn.Sigmoid, nn.Softmax, nn.LogSoftmax))
+    return without(case.last) if squashed else ""
 
 
 def _wider(case: Case, outputs: int) -> str:

@@ -54,7 +54,8 @@ def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
             "learning-rate",
             "error" if ratio > TOO_FAR else "warning",
             f"the first step moves {path} by {ratio:.2g} of its size, with lr={lr:g}: about 0.001 to 0.01 is usual",
-            (f"optimizer.lr = {better:g}",),
+            # Momentum and curvature ask for less than the first step shows.
+            (f"optimizer.lr = {better:g}", f"optimizer.lr = {better / 10:g}"),
             path.rpartition(".")[0],
             evidence=told,
         )

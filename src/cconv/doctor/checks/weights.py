@@ -10,7 +10,7 @@ import numpy as np
 from ...nn import init
 from ..findings import Finding
 from ..watch import Call
-from .case import Case, code, initialiser, listed, own_weight, rms
+from .case import Case, code, listed, own_weight, redraw, rms
 
 # A weight's spread over the smallest and the largest of the usual initialisers for its shape.
 TINY, SMALL, LARGE = 0.05, 0.2, 3.0
@@ -25,7 +25,7 @@ def weights(case: Case) -> Iterator[Finding]:
             "weights-not-finite",
             "error",
             f"the weight of {listed(broken)} holds NaN or infinity",
-            (_redraw(case, call),),
+            (redraw(case, broken),),
             call.path,
         )
     calls = [call for call in calls if call not in broken]
@@ -37,7 +37,7 @@ def weights(case: Case) -> Iterator[Finding]:
             "zero-weights",
             "error",
             f"all weights of {listed(hidden)} are 0: its units cannot tell inputs apart",
-            tuple(_redraw(case, each) for each in hidden[:2]),
+            (redraw(case, hidden),),
             call.path,
             evidence={"layers": len(hidden)},
         )
@@ -81,7 +81,7 @@ def _alike(case: Case, calls: list[Call]) -> Iterator[Finding]:
         "error" if kept else "warning",
         f"{start} of {listed(kept or found)} have the same weights (such as {value:.3g})"
         + (", and get the same gradients: they stay one unit" if kept else ""),
-        (_redraw(case, call),),
+        (redraw(case, kept or found),),
         call.path,
         evidence={"layers": len(found), "units": len(call.layer.weight.value)},
     )
@@ -115,7 +115,7 @@ def _signs(case: Case, calls: list[Call]) -> Iterator[Finding]:
         "error",
         f"the weights of {listed([each for each, _ in found])} are all {sign} (mean {mean:.3g}): the {fan} terms "
         "of a sum add up instead of balancing",
-        tuple(_redraw(case, each) for each, _ in found[:2]),
+        (redraw(case, [each for each, _ in found]),),
         call.path,
         evidence={"mean": mean, "std": value.std(dtype=np.float64), "fan_in": fan, "layers": len(found)},
     )
@@ -157,7 +157,7 @@ def _scales(case: Case, calls: list[Call]) -> Iterator[Finding]:
             f"weights of {listed([each for _, each, _ in found])} are too {word}: those of {call.name} have size "
             f"{spread:.2g}, "
             f"and with {fan} terms to a sum {wanted:.2g} is usual",
-            tuple(_redraw(case, each) for _, each, _ in found[:2]),
+            (redraw(case, [each for _, each, _ in found]),),
             first.path,
             evidence={"size": spread, "usual": wanted, "ratio": ratio, "fan_in": fan, "layers": len(found)},
         )
@@ -196,7 +196,7 @@ def _from_image(case: Case, calls: list[Call]) -> Iterator[Finding]:
                     "filter taps, "
                     f"{fan_in} in and {fan_out} out, and gives {right:.3g} "
                     f"(as it is, no sum of {alike[-1].name} is larger than {largest:.3g})",
-                    (_redraw(case, call),),
+                    (redraw(case, alike),),
                     call.path,
                     evidence={
                         "bound": bound,
@@ -233,7 +233,3 @@ def _biases(case: Case, calls: list[Call]) -> Iterator[Finding]:
                 evidence={"bias": size, "varying": varying},
             )
             return
-
-
-def _redraw(case: Case, call: Call) -> str:
-    return f"nn.init.{initialiser(case, call)}({code(call.path)}.weight)"
