@@ -438,3 +438,55 @@ def test_sequential_has_a_list_s_methods():
         model.insert(0, nn.ReLU)
     with pytest.raises(IndexError):
         model.pop(7)
+
+
+# Of a Trainer
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_trainer_s_report_repeats_its_steps(digits, accumulate):
+    x, y = digits
+    losses = []
+
+    class Losses:
+        def on_batch_end(self, trainer, batch, loss):
+            losses.append(loss)
+
+    cconv.manual_seed(3)
+    # Masks are drawn batch by batch.
+    model = nn.Sequential(models.lenet5(10, (1, 8, 8)), nn.Dropout(0.2 if accumulate == 1 else 0.0))
+    trainer = cconv.Trainer(
+        model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.5, momentum=0.9), seed=4, clip_norm=2.0,
+        progress=False, callbacks=[Losses()], accumulate=accumulate,
+    )  # fmt: skip
+    trainer.fit((x[:300], y[:300]), epochs=2, batch_size=32)
+    after = {name: value.tobytes() for name, value in model.state_dict().items()}
+    trials = trainer.report.try_cures(len(losses), ["trainer.clip_norm = 0.1"])
+    np.testing.assert_allclose(trials.baseline.losses, losses, rtol=1e-5 if accumulate > 1 else 0)
+    assert {name: value.tobytes() for name, value in model.state_dict().items()} == after
+    assert next(trial for trial in trials if trial.cures).losses[1] != trials.baseline.losses[1]
+    assert trainer.report.try_cures(3).baseline.losses == trials.baseline.losses[:3]
+
+
+def test_a_trainer_that_never_learned_is_told_what_helps(digits):
+    s = cases._x(dull(simple(*digits)), lambda x: 255 * x)
+    trainer = cconv.Trainer(s.model, s.loss, s.optimizer, seed=0, progress=False)
+    trainer.fit((s.x, s.y), epochs=2)
+    trials = trainer.report.try_cures(100)
+    assert "input-scale" in trainer.report.kinds()
+    assert trials.best.accuracy > 0.4, str(trials)
+
+
+def test_batches_of_one_s_own(digits):
+    x, y = digits
+    s = simple(x, y)
+    batches = [(x[i : i + 50], y[i : i + 50], np.ones(50, np.float32)) for i in range(0, 300, 50)]
+    trainer = cconv.Trainer(s.model, s.loss, s.optimizer, progress=False)
+    trainer.fit(batches, epochs=1)
+    assert len(trainer.report.try_cures(8, ["x = x / 2"])[0].losses) == 8  # on to a second epoch
+    trainer = cconv.Trainer(s.model, s.loss, s.optimizer, progress=False)
+    trainer.fit(iter(batches), epochs=1)
+    with pytest.raises(ValueError, match="used up after one epoch"):
+        trainer.report.try_cures(2)
+    with pytest.raises(ValueError, match="has no experiment"):
+        cconv.Trainer(s.model, s.loss, s.optimizer).report.try_cures()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,13 @@ def take(value: Any, rows: slice | np.ndarray, copy: bool = False) -> Any:
         return found.copy() if copy and isinstance(rows, slice) else found
 
     return each(taken, value)
+
+
+def joined(parts: Iterable[Any]) -> Any:
+    """The rows of several values, one after the other, in new arrays."""
+    first, *_ = parts = list(parts)
+    columns = zip(*([array for _, array in leaves(part)] for part in parts), strict=True)
+    return each(lambda _: np.concatenate(next(columns)), first)
 
 
 def lazily(value: Any, rows: np.ndarray) -> Any:

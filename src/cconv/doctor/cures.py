@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.rows import as_arrays, same_length, size_of, take
+from ..data.rows import as_arrays, joined, same_length, size_of, take
 from ..nn.layer import Layer
 
 _NAMES = {"model", "x", "y", "loss", "optimizer", "trainer"}
@@ -174,12 +174,3 @@ def told(error: BaseException) -> str:
 
 def _looks(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func) in _LOOKS
-
-
-def joined(parts: list[Any]) -> Any:
-    """New arrays, so that a cure may write into them."""
-    if isinstance(parts[0], tuple):
-        return tuple(joined([part[i] for part in parts]) for i in range(len(parts[0])))
-    if isinstance(parts[0], dict):
-        return {key: joined([part[key] for part in parts]) for key in parts[0]}
-    return np.concatenate([np.asarray(part) for part in parts])

@@ -211,7 +211,10 @@ class Report(Sequence):
 
     def _training(self, where: str) -> Experiment:
         if self.experiment is None:
-            raise ValueError(f"Report.{where}: the report has no experiment, as cconv.check and Trainer give it one")
+            raise ValueError(
+                f"Report.{where}: the report has no experiment: that of cconv.check has one, and that of a Trainer "
+                "which made the first step"
+            )
         return self.experiment
 
     def _of(self, severity: str) -> list[Finding]:

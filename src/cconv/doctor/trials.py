@@ -12,9 +12,9 @@ from typing import Any, overload
 import numpy as np
 
 from .._shapes import whole
-from ..data.rows import each, size_of
+from ..data.rows import each, joined, size_of
 from .constant import best_constant
-from .cures import NotTried, changes, compiled, joined
+from .cures import NotTried, changes, compiled
 from .descent import options
 from .experiment import Experiment, Run
 from .findings import Finding, Report

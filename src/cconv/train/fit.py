@@ -17,7 +17,7 @@ from .checkpoint import Checkpoint
 from .interrupt import Interrupts
 from .metrics import Means
 from .progress import Silent
-from .sources import Source
+from .sources import Again, Source
 from .step import NotFinite, Step
 
 if TYPE_CHECKING:
@@ -70,7 +70,10 @@ class Fit:
         trainer = self._trainer
         whole = False
         steps = -(-len(self._train) // trainer.accumulate)
-        self._monitor.begin(trainer.model, trainer.loss, trainer.optimizer, steps, self._shown.note)
+        again = Again(self._train, trainer.epoch, trainer.accumulate)
+        self._monitor.begin(
+            *(trainer.model, trainer.loss, trainer.optimizer, steps, self._shown.note, again, trainer.clip_norm)
+        )
         try:
             # Told to stop and interrupted before its epoch was closed: close it.
             while trainer.epoch < last and (trainer._at.batch or not trainer.stop):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
@@ -9,7 +11,7 @@ import numpy as np
 
 from ..data import Dataset, Loader
 from ..data.dataset import parts_of
-from ..data.rows import as_arrays, same_length, size_of
+from ..data.rows import as_arrays, joined, same_length, size_of
 
 Batch = tuple[Any, ...]  # (x, y) or (x, y, sample_weight)
 
@@ -33,6 +35,36 @@ class Source(Protocol):
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same for an epoch to be continued: plain values by name."""
+
+
+class Again:
+    """What the first updates of a training were made from, once more; batches whose gradients are added up in one.
+
+    Parameters
+    ----------
+    source : Source
+    epoch : int
+        The first.
+    accumulate : int
+    """
+
+    def __init__(self, source: Source, epoch: int, accumulate: int):
+        self._source = source
+        self._epoch = epoch
+        self._accumulate = accumulate
+
+    def __call__(self, n: int) -> list[Batch]:
+        """Of the first n updates."""
+        found: list[Batch] = []
+        for epoch in itertools.count(self._epoch):
+            before = len(found)
+            with contextlib.closing(self._source.batches(epoch)) as batches:  # type: ignore[type-var]
+                while len(found) < n and (several := list(itertools.islice(batches, self._accumulate))):
+                    together = len(several) > 1
+                    found.append(tuple(map(joined, zip(*several, strict=True))) if together else several[0])
+            if len(found) in (n, before):
+                return found
+        return found
 
 
 class Batches:

@@ -16,6 +16,7 @@ from ...data.rows import leaves, take
 from ...nn.layer import Layer
 from ...optim import Optimizer
 from ..check import first_look
+from ..experiment import Experiment
 from ..findings import Finding, Report
 from ..folding import folded
 from ..kinds import BY_DEGREE
@@ -59,7 +60,7 @@ class Monitor:
         self._next = 1
         self._gap = 1
         self._watcher: Watcher | None = None
-        self._start: tuple[Any, Any, Any] | None = None  # copies, as they were before training
+        self._start: Experiment | None = None  # copies, as they were before training
         self._batch: tuple[Any, ...] = ()  # of the first step, some examples
         self._diagnosed: list[Finding] | None = None
         self._seen: dict[str, Finding] = {}
@@ -85,10 +86,19 @@ class Monitor:
         named = {finding.kind for finding in told}
         settled = [*told, *(finding for finding in before if finding.kind not in named)]
         subject = f"{type(self._given[0]).__name__} after {self.course.steps} steps ({self.looks} looked at)"
-        return Report(folded(settled), subject)
+        return Report(folded(settled), subject, self._start)
 
-    def begin(self, model: Any, loss: Any, optimizer: Any, epoch_steps: int, say: Callable[[str], None] | None) -> None:
-        """Training begins, or goes on; `say` prints a finding."""
+    def begin(
+        self,
+        model: Any,
+        loss: Any,
+        optimizer: Any,
+        epoch_steps: int,
+        say: Callable[[str], None] | None,
+        batches: Callable[[int], list[tuple]],
+        clip_norm: float | None,
+    ) -> None:
+        """Training begins, or goes on; `say` prints a finding, `batches` gives the first n."""
         self._begun = time.perf_counter()
         self.course.epoch_steps = epoch_steps
         self._say = say
@@ -99,7 +109,7 @@ class Monitor:
             if isinstance(model, Layer) and self._start is None and not self.course.steps:
                 # What can't be copied can be looked at all the same.
                 with contextlib.suppress(Exception):
-                    self._start = copy.deepcopy((model, loss, optimizer))
+                    self._start = Experiment(model, loss, optimizer, batches, clip_norm)
             self._watcher = Watcher(model, optimizer) if isinstance(model, Layer) else None
 
     def watching(self) -> contextlib.AbstractContextManager[Look | None]:
@@ -222,7 +232,8 @@ class Monitor:
             x, y, *_ = self._batch
             thorough = any(finding.severity == "error" for finding in self._seen.values())
             with contextlib.suppress(Exception):
-                self._diagnosed = first_look(*self._start, x, y, seconds=1.0 if thorough else 0.0)
+                given = self._start.model, self._start.loss, self._start.optimizer
+                self._diagnosed = first_look(*given, x, y, seconds=1.0 if thorough else 0.0)
 
     def _settled(self, finding: Finding) -> Finding:
         """What should keep a network from learning, and does not, is no error."""
@@ -292,9 +303,7 @@ class Unwatched:
 
     report = Report()
 
-    def begin(
-        self, model: Any, loss: Any, optimizer: Any, epoch_steps: int, say: Callable[[str], None] | None
-    ) -> None: ...
+    def begin(self, *given: Any) -> None: ...
 
     def watching(self) -> contextlib.AbstractContextManager[None]:
         return _NOT_NOW
