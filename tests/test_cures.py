@@ -490,3 +490,15 @@ def test_batches_of_one_s_own(digits):
         trainer.report.try_cures(2)
     with pytest.raises(ValueError, match="has no experiment"):
         cconv.Trainer(s.model, s.loss, s.optimizer).report.try_cures()
+
+
+def test_sorted_batches_are_not_learned_by_saying_their_class(digits):
+    x, y = digits
+    order = np.argsort(y, kind="stable")
+    s = simple(x[order], y[order])
+    cure = "order = np.random.default_rng(0).permutation(len(y)); x, y = x[order], y[order]"
+    trainer = cconv.Trainer(s.model, s.loss, s.optimizer, progress=False)
+    trainer.fit(data.Loader((s.x, s.y), shuffle=False, batch_size=8), epochs=1)
+    trials = trainer.report.try_cures(100, [cure, "optimizer.lr = 0.1"])
+    assert trials[0].cures == (cure,), str(trials)
+    assert not any(trial.helps for trial in trials[1:])

@@ -23,7 +23,7 @@ MOST, TOGETHER = 12, 6  # cures that are tried, and several of them at once
 # By how much more of the way a cure must have gone to help; and what is enough for one.
 HELPS, ENOUGH = 0.1, 0.5
 _LAST = 10  # steps whose mean is the last loss
-_JUDGED = 16  # batches that the best constant is found on
+_JUDGED = 10  # of the last batches, on which the best answer without a look at the input is found
 _LINE, _CURE = 100, 54
 
 
@@ -268,10 +268,11 @@ class _Bench:
             return trial
         if len(run.right) == len(run.losses):
             trial.accuracy = float(np.mean(run.right[-last:]))
-            counts = np.unique(np.concatenate(run.labels), return_counts=True)[1]
+            counts = np.unique(np.concatenate(run.labels[-_JUDGED:]), return_counts=True)[1]
             chance = counts.max() / counts.sum()
-            if chance < 1:
-                trial.skill = (trial.accuracy - chance) / (1 - chance)
+            if chance == 1:
+                return trial  # sorted batches: to say this class alone is no skill
+            trial.skill = (trial.accuracy - chance) / (1 - chance)
         constant = self._constant(run, cures)
         if constant is not None and constant > 1e-12:
             trial.gain = 1 - trial.last / constant
