@@ -84,6 +84,10 @@ class Experiment:
         self.clip_norm = clip_norm
         self._states = _states()
 
+    def restore_states(self) -> None:
+        """Have random generators go on from where they were at the start."""
+        _set_states(self._states)
+
     @property
     def method(self) -> str:
         """The optimiser in words."""

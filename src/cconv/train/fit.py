@@ -72,7 +72,8 @@ class Fit:
         steps = -(-len(self._train) // trainer.accumulate)
         again = Again(self._train, trainer.epoch, trainer.accumulate)
         self._monitor.begin(
-            *(trainer.model, trainer.loss, trainer.optimizer, steps, self._shown.note, again, trainer.clip_norm)
+            *(trainer.model, trainer.loss, trainer.optimizer, steps, self._shown.note, again, trainer.clip_norm),
+            done=trainer.steps,
         )
         try:
             # Told to stop and interrupted before its epoch was closed: close it.

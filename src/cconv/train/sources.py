@@ -117,6 +117,8 @@ class Batches:
 
 def source(where: str, name: str, data: Any, batch_size: int, **options: Any) -> Source:
     """`data` as a Source: arrays in batches of `batch_size`, made by a Loader with `options`."""
+    if isinstance(data, Batches):
+        return data
     if isinstance(data, Loader):
         if not len(data):
             raise ValueError(f"{where}: {name} gives no batch: {data!r}")

@@ -99,7 +99,7 @@ class Step:
             self._optimizer.zero_grad()
             raise
         self._optimizer.step()
-        self._monitor.done(look, done[0].loss, done[0].logits, done[0].batch)
+        self._monitor.done(look, len(done), done[0].loss, done[0].logits, done[0].batch)
         return done
 
     def _gradient(self, batch: Batch, scaled: bool = False) -> Done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,7 @@ from .lr_finder import LRCurve, find_lr
 from .metrics import Means, named_metrics
 from .predict import MEMORY, predict
 from .progress import progress
+from .replay import Begun, Replay, replay
 from .resume import begin_call, check_data
 from .sources import Batch, Source, loss_options, source
 from .state import Position
@@ -169,6 +171,7 @@ class Trainer:
         self.seed: Any = seed if self._seed_given else fresh_seed(seed)
         generator(self.seed)
         self.monitor = Monitor() if doctor else Unwatched()
+        self._begun: Begun | None = None  # how the first call of `fit` began
         self._at = Position()
         self._calls = 0  # of `fit` that are over
         self._written: set[str] = set()  # folders of checkpoints that are this trainer's
@@ -241,6 +244,11 @@ class Trainer:
         held_out = None if validation is None else self._held_out(where, "validation", validation, max(batch_size, 128))
         check_data(self, where, source_, resume=bool(resume))
         check_monitors(self, held_out is not None)
+        if self._begun is None:
+            state = {} if self.schedule is None else copy.deepcopy(self.schedule.state_dict())
+            self._begun = Begun(source_, self.epoch, self.steps, state, saver)
+        else:
+            self._begun = self._begun.again(source_, saver)
         last = self._at.call_epoch + epochs
         for hook in hooks["on_fit_begin"]:
             hook(self)
@@ -259,6 +267,34 @@ class Trainer:
     @property
     def report(self) -> Report:
         return self.monitor.report
+
+    def replay(self, until: int | None = None, *, checkpoint: str | os.PathLike | None = None) -> Replay:
+        """Go through the training again in copies, to the same bits, with a look at every step.
+
+        Parameters
+        ----------
+        until : int, optional
+            The step to end with, in batches; by default that at which the last finding of `report` was first seen.
+        checkpoint : path-like, optional
+            A checkpoint to begin from, or a folder of them. By default the last one before that step in the folder that
+            `fit` was given; without one the training begins as it did at first.
+
+        Returns
+        -------
+        Replay
+            Print it: a line for each of the last steps, and what was found.
+
+        Raises
+        ------
+        ValueError
+            If there was no training, or the checkpoint is not before that step.
+
+        Notes
+        -----
+        Callbacks are not called again: what they change is not repeated.
+        """
+        until = None if until is None else whole("Trainer.replay", "until", until, 1)
+        return replay(self, self._begun, until, checkpoint)
 
     def save_checkpoint(self, path: str | os.PathLike) -> None:
         """Write all that a continued training needs to a file, as `fit` does; from a callback, too.

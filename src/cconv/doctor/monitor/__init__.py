@@ -6,6 +6,7 @@ course.py      the losses so far, and whether anything is learned
 layers.py      what looks say; losses.py: what the losses say; epochs.py: what epochs and validation say
 """
 
+from .look import Look
 from .monitor import Monitor, Unwatched
 
-__all__ = ["Monitor", "Unwatched"]
+__all__ = ["Look", "Monitor", "Unwatched"]

@@ -41,8 +41,15 @@ class Monitor:
     Its looks change no bit of what is trained. They come at the first steps, then more and more seldom, and never so
     often that they cost more than `SHARE` of the time.
 
+    Parameters
+    ----------
+    every_step : bool
+        Look at every step, however long that takes, and keep all looks.
+
     Attributes
     ----------
+    kept : list of Look
+        All of them, where every step is looked at.
     seconds : float
         Spent in looks and their judgement.
     total : float
@@ -51,7 +58,10 @@ class Monitor:
     course : Course
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every_step: bool = False) -> None:
+        self._every_step = every_step
+        self.kept: list[Look] = []
+        self._at = 0  # batches that are done
         self._given: tuple[Any, Any, Any] = (None, None, None)  # model, loss, optimizer
         self.course = Course()
         self.seconds = self.total = 0.0
@@ -97,13 +107,15 @@ class Monitor:
         say: Callable[[str], None] | None,
         batches: Callable[[int], list[tuple]],
         clip_norm: float | None,
+        done: int = 0,
     ) -> None:
-        """Training begins, or goes on; `say` prints a finding, `batches` gives the first n."""
+        """Training begins, or goes on after `done` batches; `say` prints a finding, `batches` gives the first n."""
         self._begun = time.perf_counter()
         self.course.epoch_steps = epoch_steps
         self._say = say
         self._gap = 1
         self._next = self.course.steps + 1
+        self._at = done
         with self._timed():
             self._given = model, loss, optimizer
             if isinstance(model, Layer) and self._start is None and not self.course.steps:
@@ -125,9 +137,10 @@ class Monitor:
             with self._timed():
                 self._watcher.gradients()
 
-    def done(self, look: Look | None, loss: float, outputs: Any, batch: tuple[Any, ...]) -> None:
-        """The weights have moved."""
+    def done(self, look: Look | None, count: int, loss: float, outputs: Any, batch: tuple[Any, ...]) -> None:
+        """The weights have moved, after `count` batches, of which this is the first."""
         self.course.losses.append(loss)
+        self._at += count
         if look is None or self._watcher is None:
             return
         spent, self._watcher.seconds = self._watcher.seconds, 0.0
@@ -141,7 +154,10 @@ class Monitor:
                 self._batch = tuple(copy.deepcopy(take(part, few)) for part in batch)
             self.course.lr = float(getattr(self._given[2], "lr", 0.0))
             self.course.decay = _decay(self._given[2])
+            look.step = self._at
             self.course.add(look)
+            if self._every_step:
+                self.kept.append(look)
             self.course.collect(self._given[1], outputs, batch[1])
             if self.course.constant is None and self._room() > _SEARCH and not self._weighed:
                 self._weighed = True
@@ -149,7 +165,7 @@ class Monitor:
             self._judge("looks", layers.findings(self.course, self._given[0]))
             longest = max(1, (self.course.epoch_steps or 8 * 64) // _GAPS)
             self._gap = min(2 * self._gap, longest) if self.looks > 2 else 1
-        self._next = self.course.steps + self._gap
+        self._next = self.course.steps + (1 if self._every_step else self._gap)
 
     def end_epoch(self, history: Sequence[dict[str, Any]], train: Any, held_out: Any) -> None:
         """An epoch is over, and in the history."""
@@ -184,7 +200,7 @@ class Monitor:
                     Finding(
                         kind or "not-finite",
                         "error",
-                        f"{where} in step {self.course.steps + 1}",
+                        f"{where} in step {self._at + 1}",
                         () if kind else (f"optimizer.lr = {lr / 10:.2g}", "trainer.clip_norm = 1.0"),
                         found.layer if found is not None else "",
                         evidence={"loss": loss},
@@ -215,7 +231,7 @@ class Monitor:
                 self._seen.pop(kind, None)
         for finding in found:
             self._kinds.setdefault(of, set()).add(finding.kind)
-            finding.step = self.course.steps + (of == "failed")
+            finding.step = self._at + (of == "failed")
             before = self._seen.get(finding.kind)
             if before is None or finding.rank < before.rank:
                 if before is not None:
@@ -261,7 +277,7 @@ class Monitor:
         """Whether there is time for a look; if not, when there may be."""
         each = self.seconds / max(self.looks, 1)
         room = self._room()
-        if room >= each:
+        if room >= each or self._every_step:
             return True
         self._next = step + max(1, int((each - room) / (SHARE * max(self._step_time(), 1e-6))))
         return False
@@ -303,20 +319,13 @@ class Unwatched:
 
     report = Report()
 
-    def begin(self, *given: Any) -> None: ...
-
     def watching(self) -> contextlib.AbstractContextManager[None]:
         return _NOT_NOW
 
-    def gradients(self, look: None) -> None: ...
+    def begin(self, *arguments: Any, **options: Any) -> None:
+        """Nothing, as all others."""
 
-    def done(self, look: None, loss: float, outputs: Any, batch: tuple[Any, ...]) -> None: ...
-
-    def end_epoch(self, history: Sequence[dict[str, Any]], train: Any, held_out: Any) -> None: ...
-
-    def failed(self, found: NotFinite | None, loss: float) -> None: ...
-
-    def end(self, whole: bool = True) -> None: ...
+    gradients = done = end_epoch = failed = end = begin
 
 
 def _decay(optimizer: Any) -> float:
