@@ -96,3 +96,8 @@ def lazily(value: Any, rows: np.ndarray) -> Any:
         return Rows(array, rows) if isinstance(array, np.memmap) else array[rows]
 
     return each(later, value)
+
+
+def loss_options(weight: list[Any]) -> dict[str, Any]:
+    """What a batch (x, y) or (x, y, sample_weight) tells its loss beside x and y: `weight` is the rest."""
+    return {"sample_weight": weight[0]} if weight else {}

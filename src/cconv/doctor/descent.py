@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.rows import loss_options
 from ..nn.layer import Layer, pair_of
 from ..optim import clip_grad_norm
 
@@ -22,7 +23,7 @@ def descent(
         model.zero_grad()
         optimizer.zero_grad()
         logits, backward = pair_of(model, model.forward(x))
-        value, loss_backward = loss.forward(logits, y, **options(weight))
+        value, loss_backward = loss.forward(logits, y, **loss_options(weight))
         yield float(np.mean(value)), logits
         backward(gradient(value, loss_backward), need_x=False)
         if clip_norm is not None:
@@ -33,7 +34,3 @@ def descent(
 def gradient(value: Any, backward: Any) -> Any:
     """Of the mean, where the loss has several values."""
     return backward(np.full_like(value, 1 / np.size(value))) if np.ndim(value) else backward()
-
-
-def options(weight: list[Any]) -> dict[str, Any]:
-    return {"sample_weight": weight[0]} if weight else {}

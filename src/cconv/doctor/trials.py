@@ -12,10 +12,9 @@ from typing import Any, overload
 import numpy as np
 
 from .._shapes import whole
-from ..data.rows import each, joined, size_of
+from ..data.rows import each, joined, loss_options, size_of
 from .constant import best_constant
 from .cures import NotTried, changes, compiled
-from .descent import options
 from .experiment import Experiment, Run
 from .findings import Finding, Report
 
@@ -288,7 +287,7 @@ class _Bench:
             y, *weight = (joined([batch[i] for batch in batches]) for i in range(1, len(batches[0])))
             sizes = [size_of(batch[1]) for batch in batches]
             like = each(lambda array: np.repeat(array[:1], sum(sizes), 0), outputs)
-            found = best_constant(loss, like, y, **options(weight))
+            found = best_constant(loss, like, y, **loss_options(weight))
             if found is not None and getattr(loss, "reduction", "mean") == "sum":
                 found *= float(np.mean(sizes)) / sum(sizes)
             self._constants[key] = found

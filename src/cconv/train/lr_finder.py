@@ -10,8 +10,8 @@ import numpy as np
 
 from .._checks import number
 from .._shapes import whole
+from ..data.rows import loss_options
 from ..optim import clip_grad_norm
-from .sources import loss_options
 
 
 class LRCurve:

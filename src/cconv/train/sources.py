@@ -16,11 +16,6 @@ from ..data.rows import as_arrays, joined, same_length, size_of
 Batch = tuple[Any, ...]  # (x, y) or (x, y, sample_weight)
 
 
-def loss_options(weight: list[Any]) -> dict[str, Any]:
-    """What a batch tells its loss beside x and y, of which `weight` is the rest."""
-    return {"sample_weight": weight[0]} if weight else {}
-
-
 class Source(Protocol):
     """Batches of an epoch, from any of them on."""
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from .._kernels.arrays import all_finite
 from .._threads import threads_for
-from ..data.rows import size_of
+from ..data.rows import loss_options, size_of
 from ..doctor.monitor import Monitor, Unwatched
 from ..doctor.trace import NotFinite as Origin
 from ..doctor.trace import first_not_finite
 from ..optim import clip_grad_norm
 from .interrupt import Interrupts
-from .sources import Batch, loss_options
+from .sources import Batch
 from .state import Volatile
 
 

@@ -15,6 +15,7 @@ from .._checks import choice, number
 from .._random import fresh_seed, generator
 from .._shapes import whole
 from ..data import Loader
+from ..data.rows import loss_options
 from ..doctor.findings import Report
 from ..doctor.monitor import Monitor, Unwatched
 from ..nn import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, NLLLoss
@@ -32,7 +33,7 @@ from .predict import MEMORY, predict
 from .progress import progress
 from .replay import Begun, Replay, replay
 from .resume import begin_call, check_data
-from .sources import Batch, Source, loss_options, source
+from .sources import Batch, Source, source
 from .state import Position
 from .step import scalar
 
