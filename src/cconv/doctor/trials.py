@@ -246,6 +246,11 @@ def _candidates(report: Report, cures: Iterable[str] | None) -> Iterator[tuple[s
             yield cure, finding
 
 
+def _again(cures: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Whether both set the optimiser, the second over the first."""
+    return all("optimizer" in {name for cure in given for name in compiled(cure)[0]} for given in (cures, others))
+
+
 class _Bench:
     """Runs, and what they came to."""
 
@@ -311,7 +316,9 @@ class _Bench:
         while best.way < ENOUGH and len(found) < TOGETHER:
             round_: list[tuple[Trial, Any]] = []
             for other, finding in order:
-                if len(round_) < TOGETHER // 2 and not any(finding is each for each in used):
+                if any(finding is each for each in used) or _again(other.cures, cures):
+                    continue
+                if len(round_) < TOGETHER // 2:
                     with contextlib.suppress(NotTried):
                         round_.append((self.trial((*cures, *other.cures), first.kind), finding))
             if not round_:

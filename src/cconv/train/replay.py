@@ -139,9 +139,11 @@ class _Hook:
 
 
 def _until(trainer: Trainer) -> int:
-    """The step at which the first finding was seen, or all."""
-    seen = [finding.step for finding in trainer.report for finding in (finding, *finding.consequences)]
-    return max(seen, default=0) or trainer.steps
+    """The step at which the worst was seen first, be it as a consequence; or all."""
+    for finding in trainer.report:
+        if step := finding.step or min((below.step for below in finding.consequences if below.step), default=0):
+            return step
+    return trainer.steps
 
 
 def _saved(begun: Begun, batches: int, checkpoint: Any) -> Saved | None:

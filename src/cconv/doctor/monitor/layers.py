@@ -159,13 +159,13 @@ def _steps(course: Course) -> Iterator[Finding]:
                 ratios[path].insert(0, course.first.weights[path].update / course.first.weights[path].size)
     if not ratios:
         return
-    worst = {path: _worst(values) for path, values in ratios.items()}
+    # What could tell examples apart, and can no more, was driven there by its steps.
+    died = course.alive and course.stuck and course.looks[-1].spread < SAME and not course.decay
+    worst = {path: max(values) if died else _worst(values) for path, values in ratios.items()}
     path, ratio = max(worst.items(), key=lambda item: item[1])
     lr = course.lr
-    died = course.alive and course.stuck and course.looks[-1].spread < SAME and not course.decay
-    # What could tell examples apart, and can no more, was driven there by its steps.
     if ratio > FAR or (died and ratio > HARDLY):
-        better = float(f"{lr * 0.01 / ratio:.0e}")
+        better = float(f"{lr * min(0.1, 0.01 / ratio):.0e}")
         yield Finding(
             "learning-rate",
             "error" if course.fails else "warning",
