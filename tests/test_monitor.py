@@ -1,5 +1,6 @@
 """The doctor during training: what it names, and that it changes nothing."""
 
+import json
 import warnings
 
 import numpy as np
@@ -248,3 +249,19 @@ def test_training_that_goes_on_with_nan_is_named():
     trainer = fitted(optimizer=lambda p: optim.SGD(p, lr=1e30), stop_on_nan=False, validation=None)
     report = trainer.report
     assert "not-finite" in report.kinds() and not report.ok and report[0].kind == "learning-rate"
+
+
+def test_the_table_of_layers():
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 40), nn.Sigmoid(), nn.Linear(40, 30), nn.ReLU(), nn.Softplus(), nn.Linear(30, 4)
+    )
+    report = fitted(model=model, validation=None).report
+    linear, sigmoid, _, relu, softplus, _ = report.layers
+    assert (sigmoid.layer, sigmoid.kind) == ("2", "Sigmoid") and 0.3 < sigmoid.active < 0.7
+    assert np.isnan(sigmoid.silent) and np.isnan(softplus.silent) and 0 <= relu.silent < 1
+    assert np.isnan(relu.saturated) and 0 <= sigmoid.saturated < 0.2
+    assert 1e-5 < linear.step_to_weight < 0.1 and linear.gradient > 0 and np.isnan(relu.gradient)
+    lines = report.table().splitlines()
+    assert len(lines) == 7 and lines[0].split()[:3] == ["layer", "size", "active"] and lines[2].startswith("2 Sigmoid")
+    told = json.loads(report.to_json())
+    assert told["layers"][1]["silent"] is None and told["layers"][1]["active"] == sigmoid.active

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 from .._shapes import whole
+from .activity import Activity, table
 from .kinds import KINDS, SEVERITIES, order_of
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ class Report(Sequence):
         What was looked at, for the first line.
     experiment : Experiment, optional
         The training that it is about, for `try_cures` and `plot`.
+    layers : sequence of Activity
+        What each layer did when it was looked at last.
 
     Attributes
     ----------
@@ -115,7 +118,14 @@ class Report(Sequence):
     errors, warnings, notes : list of Finding
     """
 
-    def __init__(self, findings: Iterable[Finding] = (), subject: str = "", experiment: Experiment | None = None):
+    def __init__(
+        self,
+        findings: Iterable[Finding] = (),
+        subject: str = "",
+        experiment: Experiment | None = None,
+        layers: Sequence[Activity] = (),
+    ):
+        self.layers = list(layers)
         self._findings = sorted(findings, key=lambda finding: finding.rank)
         self.subject = subject
         self.experiment = experiment
@@ -141,11 +151,16 @@ class Report(Sequence):
         return [kind for finding in self for kind in (finding.kind, *(below.kind for below in finding.consequences))]
 
     def to_json(self, indent: int | None = 2) -> str:
-        """All of it as JSON: ``{"ok": ..., "subject": ..., "findings": [...]}``."""
+        """All of it as JSON: ``{"ok": ..., "subject": ..., "findings": [...], "layers": [...]}``."""
         import json
 
         told = {"ok": self.ok, "subject": self.subject, "findings": [finding.to_dict() for finding in self]}
+        told["layers"] = [each.to_dict() for each in self.layers]
         return json.dumps(told, indent=indent, allow_nan=False)
+
+    def table(self) -> str:
+        """A line for each layer with weights and each activation: the numbers of `layers`, of a Trainer's report."""
+        return table(self.layers)
 
     def try_cures(self, steps: int = 50, cures: Iterable[str] | None = None) -> Trials:
         """Train for some steps from the start, as it is and with each cure, and see which of them help.

@@ -139,10 +139,12 @@ class _Hook:
 
 
 def _until(trainer: Trainer) -> int:
-    """The step at which the worst was seen first, be it as a consequence; or all."""
+    """The step at which training broke down, or the first consequence of the first cause was seen; or all."""
     for finding in trainer.report:
-        if step := finding.step or min((below.step for below in finding.consequences if below.step), default=0):
-            return step
+        seen = [each for each in (finding, *finding.consequences) if each.step]
+        broken = [each.step for each in seen if each.kind == "not-finite"]
+        if seen:
+            return min(broken or [each.step for each in seen if each is not finding] or [finding.step])
     return trainer.steps
 
 

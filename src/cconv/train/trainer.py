@@ -275,7 +275,8 @@ class Trainer:
         Parameters
         ----------
         until : int, optional
-            The step to end with, in batches; by default that at which the first finding of `report` was first seen.
+            The step to end with, in batches; by default that at which training broke down, or the
+            first consequence of the first finding of `report` was seen.
         checkpoint : path-like, optional
             A checkpoint to begin from, or a folder of them. By default the last one before that step in the folder that
             `fit` was given; without one the training begins as it did at first.

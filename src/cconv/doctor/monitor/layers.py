@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import nn
 from ...nn.layer import Layer
+from ..activity import Activity
 from ..checks.case import code
 from ..findings import Finding
 from .course import Course
@@ -41,6 +42,31 @@ def findings(course: Course, model: Layer) -> Iterator[Finding]:
     yield from _constant(course)
 
 
+def activities(course: Course) -> list[Activity]:
+    """What each layer did at the last look."""
+    if not course.looks:
+        return []
+    now = course.looks[-1]
+    found = []
+    for path, seen in now.layers.items():
+        each = Activity(path, seen.kind, seen.size, seen.active, math.nan, seen.ends, seen.grad)
+        if (silent := _silent(course, path)) is not None:
+            each.silent = float(silent.mean())
+        weight = now.weights.get(f"{path}.weight" if path else "weight")
+        if weight is not None and weight.size > 0:
+            each.grad_to_weight, each.step_to_weight = weight.grad / weight.size, weight.update / weight.size
+        found.append(each)
+    return found
+
+
+def _silent(course: Course, path: str) -> np.ndarray | None:
+    """Which units fired in none of the last looks; None where there are too few, or none that can be silent."""
+    fired = [each.fired for look in _last(course, path) if (each := look.layers[path]).fired is not None]
+    if len(fired) < _AGREE or any(len(each) != len(fired[0]) for each in fired):
+        return None
+    return np.logical_not(np.any(fired, axis=0))
+
+
 def _last(course: Course, path: str) -> list[Look]:
     return [look for look in course.looks if path in look.layers]
 
@@ -48,12 +74,10 @@ def _last(course: Course, path: str) -> list[Look]:
 def _dead(course: Course) -> Iterator[Finding]:
     """Units that fired for none of all the examples that were seen: not merely a sparse layer."""
     for path, seen in course.looks[-1].layers.items():
-        looks = _last(course, path)
-        fired = [each.fired for look in looks if (each := look.layers[path]).fired is not None]
-        if len(fired) < _AGREE or any(len(each) != len(fired[0]) for each in fired):
+        silent = _silent(course, path)
+        if silent is None:
             continue
-        examples = sum(look.layers[path].examples for look in looks)
-        silent = np.logical_not(np.any(fired, axis=0))
+        examples = sum(look.layers[path].examples for look in _last(course, path))
         share = float(silent.mean())
         all_dead = share == 1
         if share < DEAD or (examples < _EXAMPLES and not all_dead) or not math.isfinite(seen.before):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...nn import Softplus
 from ...nn._wrap import Forward, wrapped
 from ...nn.layer import Layer, pair_of
 from ..checks.case import LINEAR, bounds_of
@@ -202,7 +203,8 @@ class Watcher:
                 middle = np.count_nonzero((part > low + room) & (part < high - room))
                 seen.ends = float(1 - middle / part.size)
             seen.active = float(np.count_nonzero(above) / part.size)
-            if low == 0:
+            # What is never 0, as a sigmoid or softplus, is never silent.
+            if low == 0 and high != 1 and not isinstance(layer, Softplus):
                 fires = above if math.isinf(high) else part > 0
                 seen.fired = np.atleast_1d(fires.reshape(len(part), part.shape[1], -1).any(2).any(0))
         return seen

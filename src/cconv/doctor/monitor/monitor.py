@@ -96,7 +96,7 @@ class Monitor:
         named = {finding.kind for finding in told}
         settled = [*told, *(finding for finding in before if finding.kind not in named)]
         subject = f"{type(self._given[0]).__name__} after {self.course.steps} steps ({self.looks} looked at)"
-        return Report(folded(settled), subject, self._start)
+        return Report(folded(settled), subject, self._start, layers.activities(self.course))
 
     def begin(
         self,
