@@ -502,3 +502,30 @@ def test_sorted_batches_are_not_learned_by_saying_their_class(digits):
     trials = trainer.report.try_cures(100, [cure, "optimizer.lr = 0.1"])
     assert trials[0].cures == (cure,), str(trials)
     assert not any(trial.helps for trial in trials[1:])
+
+
+def test_a_sum_is_compared_with_the_constant_of_a_batch(digits):
+    class Sum(nn.Loss):
+        """Of one's own, which says nowhere that it is one."""
+
+        def forward(self, logits, target):
+            gap = logits - np.eye(10, dtype=np.float32)[target]
+            return (gap * gap).sum(), lambda grad_loss=1.0: 2 * grad_loss * gap
+
+    gains = []
+    for loss in (Sum(), nn.MSELoss(reduction="sum")):
+        s = cases.setup(cases.TUNED["linear"], *digits)
+        y = s.y if isinstance(loss, Sum) else cases.one_hot(s.y)
+        report = Report((), "", Experiment(s.model, loss, optim.SGD(s.model.parameters(), lr=1e-3), Shuffled(s.x, y)))
+        gains.append(report.try_cures(60).baseline.gain)
+    assert 0.1 < gains[0] < 0.8
+    assert gains[0] == pytest.approx(gains[1], rel=0.02)
+
+
+def test_luck_with_a_few_examples_is_no_help():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 4)).astype(np.float32), rng.integers(0, 3, 50)
+    model = nn.Sequential(nn.Linear(4, 8, rng=0), nn.ReLU(), nn.Linear(8, 3, rng=1))
+    report = Report((), "", Experiment(model, nn.CrossEntropyLoss(), None, Shuffled(x, y)))
+    trials = report.try_cures(4, [f"nn.init.he_uniform(model[{i}].weight, rng={j})" for i in (0, 2) for j in range(6)])
+    assert trials.best is None, str(trials)

@@ -105,6 +105,8 @@ class Experiment:
             If there is nothing to train, or there are no batches.
         """
         model, loss, optimizer = copy.deepcopy((self.model, self.loss, self.optimizer))
+        if not model.parameters():
+            raise ValueError(f"Experiment: {type(model).__name__} has no parameters, which a training could change")
         if optimizer is None:
             optimizer = Adam(model.parameters(), lr=LR)
         given = list(self.batches(whole("Experiment", "steps", steps, 1)))

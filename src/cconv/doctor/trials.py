@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from .findings import Finding, Report
 MOST, TOGETHER = 12, 6  # cures that are tried, and several of them at once
 # By how much more of the way a cure must have gone to help; and what is enough for one.
 HELPS, ENOUGH = 0.1, 0.5
+_SIGMAS = 2.5
 _LAST = 10  # steps whose mean is the last loss
 _JUDGED = 10  # of the last batches, on which the best answer without a look at the input is found
 _LINE, _CURE = 100, 54
@@ -46,6 +48,8 @@ class Trial:
         How much of the loss of the best output that does not look at the input is gone: ``1 - last / constant``.
     skill : float or None
         The same of accuracy: how far it is from always saying the largest class, to 1.
+    chance : float
+        How much skill a few examples may show by chance.
     diverged : bool
         Whether a loss was NaN or infinite, which ends the training.
     error : str
@@ -62,6 +66,7 @@ class Trial:
     accuracy: float | None = None
     gain: float | None = None
     skill: float | None = None
+    chance: float = 0.0
     diverged: bool = False
     error: str = ""
     helps: bool = False
@@ -74,7 +79,11 @@ class Trial:
     @property
     def way(self) -> float:
         """How far it came, from 0, what can be had without a look at the input, to 1."""
-        return 0.0 if self.failed else max(0.0, self.skill or 0.0, self.gain or 0.0)
+        return 0.0 if self.failed else max(0.0, self._proven or 0.0, self.gain or 0.0)
+
+    @property
+    def _proven(self) -> float | None:
+        return self.skill if self.skill is None or self.skill > self.chance else 0.0
 
     @property
     def failed(self) -> bool:
@@ -84,8 +93,8 @@ class Trial:
     def rank(self) -> tuple[bool, bool, float, float, float]:
         """What trials are sorted by."""
         gain = self.gain if self.gain is not None else -math.inf
-        # Nearer to the largest class than this, accuracy is chance.
-        skill = max(self.skill, HELPS) if self.skill is not None else gain
+        proven = self._proven
+        skill = gain if proven is None else proven
         return bool(self.error), self.diverged, -skill, -gain, self.last
 
     def to_dict(self) -> dict[str, Any]:
@@ -137,8 +146,9 @@ class Trials(Sequence):
         self.steps = steps
         self.title = title
         above = self._trials[: self._trials.index(self.baseline)]
+        floor = max(self.baseline.way, self.baseline.skill or 0.0)
         for trial in above:
-            trial.helps = not trial.failed and (bool(self.baseline.error) or trial.way >= self.baseline.way + HELPS)
+            trial.helps = not trial.failed and (bool(self.baseline.error) or trial.way >= floor + HELPS)
 
     @property
     def best(self) -> Trial | None:
@@ -273,10 +283,12 @@ class _Bench:
         if len(run.right) == len(run.losses):
             trial.accuracy = float(np.mean(run.right[-last:]))
             counts = np.unique(np.concatenate(run.labels[-_JUDGED:]), return_counts=True)[1]
-            chance = counts.max() / counts.sum()
-            if chance == 1:
+            most = float(counts.max() / counts.sum())
+            if most == 1:
                 return trial  # sorted batches: to say this class alone is no skill
-            trial.skill = (trial.accuracy - chance) / (1 - chance)
+            trial.skill = (trial.accuracy - most) / (1 - most)
+            size = sum(labels.size for labels in run.labels[-last:])
+            trial.chance = max(HELPS, _SIGMAS * math.sqrt(most / (1 - most) / size))
         constant = self._constant(run, cures)
         if constant is not None and constant > 1e-12:
             trial.gain = 1 - trial.last / constant
@@ -288,14 +300,7 @@ class _Bench:
         outputs = run.outputs
         key = touched, getattr(outputs, "shape", None)
         if key not in self._constants or not isinstance(outputs, np.ndarray):
-            batches, loss = run.setting.batches[-_JUDGED:], run.setting.loss
-            y, *weight = (joined([batch[i] for batch in batches]) for i in range(1, len(batches[0])))
-            sizes = [size_of(batch[1]) for batch in batches]
-            like = each(lambda array: np.repeat(array[:1], sum(sizes), 0), outputs)
-            found = best_constant(loss, like, y, **loss_options(weight))
-            if found is not None and getattr(loss, "reduction", "mean") == "sum":
-                found *= float(np.mean(sizes)) / sum(sizes)
-            self._constants[key] = found
+            self._constants[key] = _constant(run.setting.loss, outputs, run.setting.batches[-_JUDGED:])
         return self._constants[key]
 
     def together(self, baseline: Trial, tried: list[tuple[Trial, Any]]) -> list[Trial]:
@@ -346,6 +351,31 @@ class _Bench:
             if not both.error:
                 return [both]
         return []
+
+
+def _constant(loss: Any, outputs: Any, batches: list[tuple]) -> float | None:
+    """The loss of the best constant output, for batches together, as that of one of them."""
+    together = tuple(joined(parts) for parts in zip(*batches, strict=True))
+    found = best_constant(loss, _repeated(outputs, together), together[1], **loss_options(list(together[2:])))
+    if found is None:
+        return None
+    # A sum grows with its batch; a mean does not.
+    try:
+        whole, *parts = (_value(loss, outputs, batch) for batch in (together, *batches))
+    except Exception:
+        return None
+    return found * float(np.mean(parts)) / whole if whole else found
+
+
+def _value(loss: Any, outputs: Any, batch: tuple) -> float:
+    _, y, *weight = batch
+    with np.errstate(all="ignore"):
+        return float(np.mean(copy.deepcopy(loss).forward(_repeated(outputs, batch), y, **loss_options(weight))[0]))
+
+
+def _repeated(outputs: Any, batch: tuple) -> Any:
+    """The first output, for each example."""
+    return each(lambda array: np.repeat(array[:1], size_of(batch[1]), 0), outputs)
 
 
 def _short(value: float) -> str:
