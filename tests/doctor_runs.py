@@ -289,7 +289,7 @@ def harm(history: Any, score: float, healthy: float) -> bool:
 def faulty(recipe: Recipe, fault: Fault) -> Run | None:
     """The training with the fault in it; nothing where that does not apply."""
     of = loaded(recipe.data)
-    if of.quantities != (fault.on == "quantities"):
+    if of.quantities != (fault.on == "quantities") or not (of.quantities or recipe.loss == "cross-entropy"):
         return None
     made = fault.make(run(recipe))
     if not made:
