@@ -207,7 +207,10 @@ def by_kind(rows: list[Row], half: str) -> list[Row]:
     lines = []
     named = {which: {id(row): root(row, which) for row in of} for which in ("check", "trainer", "together")}
     known = {runs.FAULTS[row["fault"]].kinds[0] for row in ill}
-    for kind in sorted(known | set(named["together"].values()) - {""}, key=lambda k: cconv.doctor.KINDS[k].order if k in cconv.doctor.KINDS else 99):
+    for kind in sorted(
+        known | set(named["together"].values()) - {""},
+        key=lambda k: cconv.doctor.KINDS[k].order if k in cconv.doctor.KINDS else 99,
+    ):
         of_kind = [row for row in ill if row["kinds"][0] == kind]
         given = [row for row in of if named["together"][id(row)] == kind]
         correct = [row for row in given if kind in row.get("kinds", ())]

@@ -66,6 +66,7 @@ _LISTED = {
     "no-gradient": "a layer does not add its parameters' gradients",
     "wrong-gradient": "a layer's gradient is not that of its output",
     "layer-unused": "a layer that is never called",
+    "frozen": "parameters that are not trained",
     "examples-mixed": "an example's output depends on those beside it",
     # The weights.
     "zero-weights": "a layer of zeros",
@@ -106,7 +107,6 @@ _LISTED = {
     "class-imbalance": "classes of very different size",
     "input-offset": "inputs far from centred",
     "bias-before-norm": "a bias that normalisation takes away again",
-    "frozen": "parameters that are not trained",
     "overfit-not-tried": "there was no time to learn a handful of examples",
 }
 
@@ -168,6 +168,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "backward-zero": ("zero-gradient", "vanishing-gradient", *_COURSE, "wrong-gradient"),
     "wrong-gradient": (*_COURSE, "zero-gradient", "vanishing-gradient", "exploding-gradient"),
     "no-gradient": ("zero-gradient", *_COURSE, "wrong-gradient"),
+    "frozen": ("zero-gradient", *_COURSE),
     "examples-mixed": (*_COURSE,),
     "zero-weights": ("identical-filters", "dead-units", "large-bias", *_BLOCKED),
     "identical-filters": ("positive-weights", "weight-scale", "dead-units", *_NUMERIC),
