@@ -79,7 +79,7 @@ def examined(run: runs.Run) -> Row:
         row["raised"] = f"{type(error).__name__}: {error}".splitlines()[0]
     row |= {
         "seconds": time.perf_counter() - before,
-        "monitors": getattr(trainer, "doctor_seconds", 0.0),
+        "monitors": trainer._monitor.seconds,
         "epochs": trainer.epoch,
     }
     row |= {"trainer": _told(getattr(trainer, "report", [])), "steps": -(-len(run.x) // run.batch_size)}

@@ -166,7 +166,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "dropout-before-output": (*_COURSE, "initial-loss"),
     "no-activation": ("missing-activation", *_COURSE),
     "backward-zero": ("zero-gradient", "vanishing-gradient", *_COURSE, "wrong-gradient"),
-    "wrong-gradient": (*_COURSE, "zero-gradient", "vanishing-gradient", "exploding-gradient"),
+    "wrong-gradient": (*_COURSE, "zero-gradient", "vanishing-gradient", "exploding-gradient", "learning-rate"),
     "no-gradient": ("zero-gradient", *_COURSE, "wrong-gradient"),
     "frozen": ("zero-gradient", *_COURSE),
     "examples-mixed": (*_COURSE,),
