@@ -31,12 +31,9 @@ import numpy as np
 import cconv
 
 HEALTHY, EACH = 300, 4  # healthy runs tried; runs of each fault
-QUICK, QUICK_EACH = 40, 1
+QUICK = 40, 1
 SEVERITIES = ("error", "warning", "note")
 
-import inspect
-
-LANDED = "doctor" in inspect.signature(cconv.Trainer.__init__).parameters
 Row = dict[str, Any]
 
 
@@ -44,46 +41,23 @@ def examined(run: runs.Run) -> Row:
     """What `check` and the trainer say of a run, and how well it learned."""
     warnings.simplefilter("ignore")
     before = time.perf_counter()
-    report = run.check(seconds=20)
-    row: Row = {"check": _told(report), "check_seconds": time.perf_counter() - before}
-    row |= {
-        "raised": "",
-        "score": math.nan,
-        "steps": 0,
-        "seconds": 0.0,
-        "monitors": 0.0,
-        "trainer": [],
-        "history": None,
-    }
+    row: Row = {"check": _told(run.check(seconds=20)), "check_seconds": time.perf_counter() - before}
+    row |= {"trainer": [], "raised": "", "score": math.nan, "learned": None, "steps": -(-len(run.x) // run.batch_size)}
     try:
-        trainer = cconv.Trainer(
-            run.model,
-            run.loss,
-            run.optimizer,
-            seed=0,
-            progress=False,
-            **({"doctor": True} if LANDED else {}),
-            **run.trainer,
-        )
+        trainer = cconv.Trainer(run.model, run.loss, run.optimizer, seed=0, progress=False, **run.trainer)
     except (TypeError, ValueError) as error:
         return row | {"raised": f"Trainer: {error}"}
+    train = {"train": (run.x, run.y), "batch_size": run.batch_size} if run.fed is None else {"train": run.fed}
     before = time.perf_counter()
-    fed = {} if run.fed is not None else {"batch_size": run.batch_size}
     try:
         with np.errstate(all="ignore"):
-            history = trainer.fit(
-                (run.x, run.y) if run.fed is None else run.fed, run.epochs, **fed, validation=run.validation, **run.fit
-            )
-        row |= {"history": [dict(record) for record in history], "score": run.score(trainer)}
+            history = trainer.fit(**train, epochs=run.epochs, validation=run.validation, **run.fit)
+            row["seconds"] = time.perf_counter() - before
+            row["learned"] = runs.Learned(run.score(trainer), [dict(record) for record in history])
+            row["score"] = row["learned"].score
     except Exception as error:
         row["raised"] = f"{type(error).__name__}: {error}".splitlines()[0]
-    row |= {
-        "seconds": time.perf_counter() - before,
-        "monitors": trainer._monitor.seconds,
-        "epochs": trainer.epoch,
-    }
-    row |= {"trainer": _told(getattr(trainer, "report", [])), "steps": -(-len(run.x) // run.batch_size)}
-    return row
+    return row | {"monitors": trainer._monitor.seconds, "trainer": _told(trainer.report)}
 
 
 def _told(report: Any) -> list[Row]:
@@ -105,13 +79,13 @@ def healthy(recipe: runs.Recipe) -> Row:
     return {"run": str(recipe), "half": recipe.half, "data": recipe.data, "reached": reached} | row
 
 
-def faulty(given: tuple[str, runs.Recipe, float]) -> Row:
-    name, recipe, score = given
+def faulty(given: tuple[str, runs.Recipe, runs.Learned]) -> Row:
+    name, recipe, well = given
     fault = runs.FAULTS[name]
     row = examined(runs.faulty(recipe, fault))
-    harmed = bool(row["raised"]) or (fault.effect or runs.harm)(row["history"], row["score"], score)
+    harmed = bool(row["raised"]) or (fault.effect or runs.harm)(row["learned"], well)
     told = {"run": str(recipe), "half": recipe.half, "fault": name, "kinds": fault.kinds, "counts": harmed}
-    return told | {"healthy_score": score} | row
+    return told | {"healthy_score": well.score} | row
 
 
 def chosen(row: Row, which: str) -> list[Row]:
@@ -196,7 +170,7 @@ def summary(rows: list[Row]) -> list[Row]:
 
 def _monitored(rows: list[Row]) -> float:
     """Over the runs that were trained to their end."""
-    whole = [row for row in rows if row["history"]]
+    whole = [row for row in rows if row["learned"]]
     return sum(row["monitors"] for row in whole) / max(sum(row["seconds"] for row in whole), 1e-9)
 
 
@@ -235,8 +209,8 @@ def table(lines: list[Row]) -> str:
 
 
 def tasks(
-    reached: list[tuple[runs.Recipe, float]], each: int, only: str | None
-) -> list[tuple[str, runs.Recipe, float]]:
+    reached: list[tuple[runs.Recipe, runs.Learned]], each: int, only: str | None
+) -> list[tuple[str, runs.Recipe, runs.Learned]]:
     """Each fault into several of the healthy runs of its half, of different networks where it can be."""
     found = []
     for half, faults in runs.FAULT_HALVES.items():
@@ -260,26 +234,29 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a sample, in about a minute")
     parser.add_argument("--half", choices=["tuned", "held"])
     parser.add_argument("--fault", help="one alone")
+    parser.add_argument("--runs", type=int, nargs=2, default=(HEALTHY, EACH), help="healthy ones to try, of each fault")
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 8), help="processes")
     parser.add_argument("--verbose", action="store_true", help="what was said of every run that was judged wrongly")
     parser.add_argument("--json", help="write the rows to this file")
     options = parser.parse_args()
     started = time.perf_counter()
     only = options.fault or options.half
-    tried = [r for r in runs.recipes(QUICK if options.quick else HEALTHY) if options.half in (None, r.half)]
+    count, each = QUICK if options.quick else options.runs
+    tried = [r for r in runs.recipes(count) if options.half in (None, r.half)]
     with contextlib.closing(multiprocessing.get_context("spawn").Pool(options.jobs)) as pool:
         well = pool.map(healthy, tried, chunksize=1)
-        reached = [(r, row["score"]) for r, row in zip(tried, well, strict=True) if row["reached"]]
-        ill = pool.map(faulty, tasks(reached, QUICK_EACH if options.quick else EACH, only), chunksize=1)
+        reached = [(r, row["learned"]) for r, row in zip(tried, well, strict=True) if row["reached"]]
+        ill = pool.map(faulty, tasks(reached, each, only), chunksize=1)
     rows = well + ill
+    if options.json:
+        plain = [row | {"learned": row["learned"] and row["learned"].history} for row in rows]
+        Path(options.json).write_text(json.dumps(plain, indent=1))
     lines = [line for line in summary(rows) if options.half in (None, line["half"])]
     print(table([{"": head} | {line["half"]: line[head] for line in lines} for head in list(lines[0])[1:]]))
     for line in lines:
         print(f"\n{line['half']}:\n{table(by_kind(rows, line['half']))}")
     _wrong(rows, options.verbose)
     print(f"\n{len(rows)} runs in {time.perf_counter() - started:.0f} s")
-    if options.json:
-        Path(options.json).write_text(json.dumps({"summary": lines, "rows": rows}, indent=1))
 
 
 def _wrong(rows: list[Row], verbose: bool) -> None:
