@@ -57,7 +57,7 @@ def examined(run: runs.Run) -> Row:
             row["score"] = row["learned"].score
     except Exception as error:
         row["raised"] = f"{type(error).__name__}: {error}".splitlines()[0]
-    return row | {"monitors": trainer._monitor.seconds, "trainer": _told(trainer.report)}
+    return row | {"monitors": trainer.monitor.seconds, "trainer": _told(trainer.report)}
 
 
 def _told(report: Any) -> list[Row]:
