@@ -82,9 +82,10 @@ def healthy(recipe: runs.Recipe) -> Row:
 def faulty(given: tuple[str, runs.Recipe, runs.Learned]) -> Row:
     name, recipe, well = given
     fault = runs.FAULTS[name]
+    half = "new" if name in runs.NEW else recipe.half
     row = examined(runs.faulty(recipe, fault))
     harmed = bool(row["raised"]) or (fault.effect or runs.harm)(row["learned"], well)
-    told = {"run": str(recipe), "half": recipe.half, "fault": name, "kinds": fault.kinds, "counts": harmed}
+    told = {"run": str(recipe), "half": half, "fault": name, "kinds": fault.kinds, "counts": harmed}
     return told | {"healthy_score": well.score} | row
 
 
@@ -126,8 +127,10 @@ def share(rows: Iterable[bool]) -> str:
 def summary(rows: list[Row]) -> list[Row]:
     """A line for each half, of healthy and of faulty runs."""
     lines = []
-    for half in ("tuned", "held"):
+    for half in runs.FAULT_HALVES:
         of = [row for row in rows if row["half"] == half]
+        if not of:
+            continue
         well = [row for row in of if row.get("reached")]
         ill = [row for row in of if row.get("counts")]
         seen = [row for row in ill if trained(row)]
@@ -217,7 +220,7 @@ def tasks(
         for i, (name, fault) in enumerate(faults.items()):
             if only and only not in (half, name):
                 continue
-            able = [(r, s) for r, s in reached if r.half == half]
+            able = [(r, s) for r, s in reached if half in (r.half, "new")]
             able = able[i * 7 % max(len(able), 1) :] + able[: i * 7 % max(len(able), 1)]
             used: set[str] = set()
             for recipe, score in able:
@@ -232,7 +235,7 @@ def tasks(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a sample, in about a minute")
-    parser.add_argument("--half", choices=["tuned", "held"])
+    parser.add_argument("--half", choices=list(runs.FAULT_HALVES))
     parser.add_argument("--fault", help="one alone")
     parser.add_argument("--runs", type=int, nargs=2, default=(HEALTHY, EACH), help="healthy ones to try, of each fault")
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 8), help="processes")
@@ -242,7 +245,7 @@ def main() -> None:
     started = time.perf_counter()
     only = options.fault or options.half
     count, each = QUICK if options.quick else options.runs
-    tried = [r for r in runs.recipes(count) if options.half in (None, r.half)]
+    tried = [r for r in runs.recipes(count) if options.half in (None, r.half, "new")]
     with contextlib.closing(multiprocessing.get_context("spawn").Pool(options.jobs)) as pool:
         well = pool.map(healthy, tried, chunksize=1)
         reached = [(r, row["learned"]) for r, row in zip(tried, well, strict=True) if row["reached"]]

@@ -555,11 +555,186 @@ TRAINING: dict[str, Fault] = {
     "biases of -30": Fault(("large-bias", "dead-units"), lambda r: _biases(r, -30)),
     "weights x 40": Fault(("weight-scale", "saturated"), lambda r: _sigmoid_weights(r, 40)),
     "ten sigmoids": Fault(("vanishing-gradient", "constant-output"), _deep_sigmoids),
-    "targets x 1,000": Fault(("target-scale",), lambda r: replace(r, y=r.y * 1000, test=(r.test[0], r.test[1] * 1000)),
-                             on="quantities"),
+    "targets x 1,000": Fault(
+        ("target-scale",), lambda r: _quantities(r, lambda y: y * 1000), both=False, on="quantities"),
     "one target NaN": Fault(
         ("target-not-finite",), lambda r: _y_with(r, 400, np.nan),
         both=False, on="quantities"),
+}  # fmt: skip
+
+
+class Astray(nn.Loss):
+    """Cross-entropy by hand, whose gradient is something else."""
+
+    def __init__(self, slip: Callable[[np.ndarray], np.ndarray]):
+        super().__init__()
+        self.slip, self.inner = slip, nn.CrossEntropyLoss()
+
+    def forward(self, logits, target):
+        value, backward = self.inner.forward(logits, target)
+        return value, lambda grad_loss=1.0: self.slip(backward(grad_loss))
+
+
+class Counted(nn.Loss):
+    """The share of wrong answers, which has no slope."""
+
+    def forward(self, logits, target):
+        wrong = logits.argmax(1) != target
+        return wrong.astype(logits.dtype).mean(), lambda grad_loss=1.0: np.zeros_like(logits)
+
+
+def _loss(r: Run, loss: Any) -> Run:
+    r.loss = loss
+    return r
+
+
+def _scheduled(r: Run, factor: Callable[[int], float]) -> Run:
+    r.trainer = {"schedule": optim.LambdaLR(r.optimizer, factor), "schedule_interval": "step"}
+    return r
+
+
+def _head(r: Run, parameters: Callable[[list], list]) -> Run:
+    kind, options = r.made
+    r.optimizer = OPTIMIZERS[kind][0](parameters(r.model.parameters()), **options)
+    return r
+
+
+def _instead(r: Run, layer: Callable[[], nn.Layer], count: int) -> Run | None:
+    """In the place of the first activations."""
+    for _ in range(count):
+        if cases._own(r, layer()) is None:
+            return None
+    return r
+
+
+def _narrow(r: Run) -> Run | None:
+    if not isinstance(r.model, nn.Sequential) or not isinstance(r.model[-1], nn.Linear):
+        return None
+    last = r.model[-1]
+    r.model[-1] = nn.Sequential(nn.Linear(last.in_features, 1), nn.ReLU(), nn.Linear(1, 10))
+    r.optimizer = None
+    return r
+
+
+def _noise(x: np.ndarray) -> np.ndarray:
+    return np.random.default_rng(0).random(x.shape, np.float32)
+
+
+def _one_pixel(x: np.ndarray) -> np.ndarray:
+    x = x.copy()
+    x.reshape(len(x), -1)[:, 5] = 1000 * np.random.default_rng(0).random(len(x))
+    return x
+
+
+def _blocks(r: Run) -> Run:
+    """Each batch of one class, one class after the other."""
+    groups = [np.flatnonzero(r.y == label) for label in np.unique(r.y)]
+    size, count = r.batch_size, min(map(len, groups))
+    order = [group[i : i + size] for i in range(0, count, size) for group in groups]
+    r.fed = [(r.x[rows], r.y[rows]) for rows in order if len(rows)]
+    return r
+
+
+def _one_batch(r: Run) -> Run:
+    r.fed = [(r.x[:64], r.y[:64])] * (len(r.x) // 32)
+    return r
+
+
+def _x_of(r: Run, change: Callable[[np.ndarray], np.ndarray]) -> Run:
+    r.x, r.validation = change(r.x), (change(r.validation[0]), r.validation[1])
+    r.test = change(r.test[0]), r.test[1]
+    return r
+
+
+def _labelled(r: Run, change: Callable[[np.ndarray], np.ndarray]) -> Run:
+    r.validation = r.validation[0], change(r.validation[1])
+    return r
+
+
+def _ended(r: Run, layer: nn.Layer) -> Run:
+    r.model = nn.Sequential(r.model, layer)
+    r.optimizer = None
+    return r
+
+
+def _dropped(r: Run, p: float) -> Run | None:
+    if not isinstance(r.model, nn.Sequential) or len(r.model) < 4:
+        return None
+    at = next(i for i, layer in enumerate(r.model) if layer is cases._linear(r.model)[-1])
+    r.model = nn.Sequential(*list(r.model)[:at], nn.Dropout(p), *list(r.model)[at:])
+    r.optimizer = None
+    return r
+
+
+def _one_nan(x: np.ndarray) -> np.ndarray:
+    x = x.copy()
+    x[7] = np.nan
+    return x
+
+
+def _quantities(r: Run, change: Callable[[np.ndarray], np.ndarray]) -> Run:
+    r.test = r.validation = r.test[0], change(r.test[1])
+    r.y = change(r.y)
+    return r
+
+
+def _offset(r: Run) -> Run:
+    bias = cases._linear(r.model)[-1].bias
+    bias.value = (1000 * np.random.default_rng(0).standard_normal(bias.value.shape)).astype(np.float32)
+    return r
+
+
+# Drawn when `check` and the monitors were there, without looking at what they look for.
+NEW: dict[str, Fault] = {
+    "validation transposed": Fault(
+        ("validation-inputs",), lambda r: _validated(r, lambda x: np.ascontiguousarray(x.transpose(0, 1, 3, 2))),
+        early=False, effect=_misjudged),
+    "validation labels off by one": Fault(
+        ("validation-targets",), lambda r: _labelled(r, lambda y: (y + 1) % 10), early=False, effect=_misjudged),
+    "validation with a NaN": Fault(
+        ("validation-inputs", "input-not-finite"), lambda r: _validated(r, _one_nan),
+        early=False, effect=lambda ill, well: True),
+    "dropout 0.99": Fault(("dropout-rate",), lambda r: _dropped(r, 0.99)),
+    "clipped to 1e-7": Fault(("learning-rate",), lambda r: replace(r, trainer={"clip_norm": 1e-7}), early=False),
+    "momentum 1": Fault(
+        (*_TOO_FAST, "oscillating-loss", "diverging-loss"),
+        lambda r: r.optimise(momentum=1.0) if r.made[0] in ("SGD", "momentum") else None),
+    "schedule to zero": Fault(("learning-rate",), lambda r: _scheduled(r, lambda step: 0.0), early=False),
+    "learning rate 0": Fault(("learning-rate",), lambda r: r.optimise(lr=0.0)),
+    "gradient of the loss averaged twice more": Fault(
+        ("wrong-gradient",), lambda r: _loss(r, Astray(lambda g: g / len(g) ** 2))),
+    "gradient of the loss turned": Fault(("wrong-gradient",), lambda r: _loss(r, Astray(lambda g: -g))),
+    "loss without slope": Fault(("zero-gradient", "wrong-gradient", "backward-zero"), lambda r: _loss(r, Counted())),
+    "augmentation to black": Fault(
+        ("input-constant",), lambda r: replace(r, fit={"augment": lambda x, rng: np.zeros_like(x)}), early=False),
+    "sum with the rate of a mean": Fault(
+        (*_TOO_FAST, "exploding-gradient"),
+        lambda r: _loss(_faster(r, 0.2, 1e-2), nn.CrossEntropyLoss(reduction="sum"))),
+    "half of the classes weigh nothing": Fault(
+        ("class-imbalance",), lambda r: _loss(r, nn.CrossEntropyLoss(weight=(np.arange(10) > 4).astype(np.float32)))),
+    "noise for images": Fault(("stalled-loss", "overfitting"), lambda r: _x_of(r, _noise), early=False, late=True),
+    "one pixel of thousands": Fault(("feature-scales", "input-scale"), lambda r: _x_of(r, _one_pixel), both=False),
+    "the optimiser of a bias": Fault(("frozen",), lambda r: _head(r, lambda p: p[-1:])),
+    "the optimiser of all but the last": Fault(("frozen",), lambda r: _head(r, lambda p: p[:-2])),
+    "logits x 200": Fault(
+        ("initial-loss", "exploding-gradient", "weight-scale", "learning-rate"),
+        lambda r: _ended(r, nn.Rescale(200.0))),
+    "outputs' biases of 1,000": Fault(("large-bias", "initial-loss"), _offset),
+    "softmax between": Fault(("vanishing-gradient", "constant-output"), lambda r: _instead(r, nn.Softmax, 2)),
+    "one batch again and again": Fault(("overfitting",), _one_batch, early=False, late=True, effect=_by_heart),
+    "a layer of one unit": Fault(("bottleneck",), _narrow),
+    "batches of one class": Fault(("sorted-batches",), _blocks, early=False),
+    "smoothing of 1": Fault(
+        ("stalled-loss", "target-constant"), lambda r: _loss(r, nn.CrossEntropyLoss(label_smoothing=1.0)), early=False),
+    "Adam's eps of 1,000": Fault(
+        ("learning-rate",), lambda r: r.optimise(eps=1000.0) if r.made[0] in ("Adam", "AdamW", "RMSprop") else None),
+    "ReLU at the end": Fault(("target-range", "relu-before-loss"), lambda r: _ended(r, nn.ReLU()), on="quantities"),
+    "tanh at the end": Fault(
+        ("target-range",), lambda r: _ended(_quantities(r, lambda y: y * 10), nn.Tanh()), on="quantities", both=False),
+    "quantities permuted": Fault(
+        ("stalled-loss", "overfitting"), _permuted, early=False, late=True, on="quantities"),
+    "targets of 1,000 to 1,050": Fault(
+        ("target-scale",), lambda r: _quantities(r, lambda y: y * 10 + 1000), on="quantities", both=False),
 }  # fmt: skip
 
 
@@ -568,12 +743,14 @@ def _faults() -> dict[str, Fault]:
     before = {}
     for name, (kinds, make) in cases.FAULTS.items():
         before[f"set-up: {name}"] = Fault(kinds, make, both=name not in ("nan", "nan target", "one bad label"))
-    return before | TRAINING
+    return before | TRAINING | NEW
 
 
 FAULTS = _faults()
 # Every other one, in the order in which they are listed.
+_planned = [name for name in FAULTS if name not in NEW]
 FAULT_HALVES = {
-    "tuned": {name: FAULTS[name] for name in list(FAULTS)[::2]},
-    "held": {name: FAULTS[name] for name in list(FAULTS)[1::2]},
+    "tuned": {name: FAULTS[name] for name in _planned[::2]},
+    "held": {name: FAULTS[name] for name in _planned[1::2]},
+    "new": NEW,
 }
