@@ -211,6 +211,7 @@ def _after(case: Case, goals: targets.Targets, optimizer: Any, deadline: float) 
     yield from ending.endings(case)
     yield from structure.activations(case)
     yield from structure.habits(case)
+    yield from structure.passages(case)
     if case.grad is None:
         return
     yield from structure.unused(case)

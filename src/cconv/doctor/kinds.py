@@ -62,6 +62,8 @@ _LISTED = {
     # The network.
     "no-activation": "a network of linear layers alone",
     "missing-activation": "two linear layers with nothing between them",
+    "bottleneck": "a layer that lets one number of each example through",
+    "dropout-rate": "a dropout that leaves next to nothing",
     "backward-zero": "a layer hands back a gradient of zeros",
     "no-gradient": "a layer does not add its parameters' gradients",
     "wrong-gradient": "a layer's gradient is not that of its output",
@@ -165,6 +167,8 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "squashed-logits": (*_COURSE, "saturated"),
     "dropout-before-output": (*_COURSE, "initial-loss"),
     "no-activation": ("missing-activation", *_COURSE),
+    "bottleneck": (*_COURSE, "constant-output", "dead-units", "zero-gradient", "saturated"),
+    "dropout-rate": (*_COURSE, "dead-units"),
     "backward-zero": ("zero-gradient", "vanishing-gradient", *_COURSE, "wrong-gradient"),
     "wrong-gradient": (*_COURSE, "zero-gradient", "vanishing-gradient", "exploding-gradient", "learning-rate"),
     "no-gradient": ("zero-gradient", *_COURSE, "wrong-gradient"),

@@ -283,7 +283,18 @@ def _gradients(case: Case) -> Iterator[Finding]:
         return
     sizes = _sizes(case)
     sized = [(call, size) for call, size in sizes if math.isfinite(size)]
-    if not sized or not any(np.any(grad) for _, grad in leaves(case.grad)):
+    if not any(np.any(grad) for _, grad in leaves(case.grad)):
+        if case.value and math.isfinite(case.value) and not type(case.loss).__module__.startswith("cconv."):
+            yield Finding(
+                "zero-gradient",
+                "error",
+                f"{type(case.loss).__name__} hands back a gradient of zeros at a loss of {case.value:.3g}: what counts "
+                "answers has no slope",
+                ("loss = nn.CrossEntropyLoss()   # and accuracy as a metric",),
+                evidence={"loss": case.value},
+            )
+        return
+    if not sized:
         return
     zero = [call for call, size in sized if size == 0]
     if zero:

@@ -19,6 +19,8 @@ from .case import LINEAR, NORMS, PASSING, Case, code, every
 WRONG = 1e-4
 # The cosine between a gradient and the right one, below which steps go nowhere.
 ASTRAY = 0.1
+# The share that a dropout takes away, beyond what anyone uses.
+DROPPED = 0.85
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 
 
@@ -109,6 +111,34 @@ def habits(case: Case) -> Iterator[Finding]:
             ("for p in model.parameters(): p.trainable = True",),
             evidence={"frozen": len(frozen), "parameters": len(named)},
         )
+
+
+def passages(case: Case) -> Iterator[Finding]:
+    """What lets too little through for the outputs that follow from it."""
+    outputs = case.logits[0].size if isinstance(case.logits, np.ndarray) and len(case.logits) else 0
+    for call in case.linear:
+        if outputs > 2 and call.y.ndim > 1 and call.y[0].size == 1 and case.followers(call):
+            yield Finding(
+                "bottleneck",
+                "warning",
+                f"{call.name} gives one number for an example, from which the layers after it are to tell {outputs} "
+                "outputs",
+                (f"# more units for {code(call.path)}, and for the layer after it",),
+                call.path,
+                evidence={"outputs": outputs},
+            )
+            break
+    for call in case.watched.leaves:
+        if isinstance(call.layer, nn.Dropout) and call.layer.p > DROPPED:
+            yield Finding(
+                "dropout-rate",
+                "warning",
+                f"{call.name} keeps {1 - call.layer.p:.2g} of its inputs: 0.5 to 0.9 is usual (p is what it drops)",
+                (f"{code(call.path)}.p = 0.5",),
+                call.path,
+                evidence={"p": call.layer.p},
+            )
+            break
 
 
 def unused(case: Case) -> Iterator[Finding]:

@@ -62,6 +62,16 @@ def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
         return
     path, ratio = max(ratios.items(), key=lambda item: item[1])
     lr = optimizer.lr
+    momentum = max((float(group.get("momentum", 0)) for group in getattr(optimizer, "param_groups", ())), default=0)
+    if momentum >= 1:
+        yield Finding(
+            "learning-rate",
+            "warning",
+            f"momentum={momentum:g} forgets no step: they add up without end (0.9 adds up to ten of them)",
+            ('optimizer.param_groups[0]["momentum"] = 0.9',),
+            evidence={"momentum": momentum, "lr": lr},
+        )
+        return
     told = {"ratio": ratio, "lr": lr}
     if ratio > FAR:
         better = float(f"{lr * 0.01 / ratio:.0e}")

@@ -179,7 +179,8 @@ class Monitor:
             if held_out is not None and self._batch:
                 if not self._compared:
                     self._compared = True
-                    self._judge("inputs", epochs.prepared(self._batch[0], held_out, history[-1], self.course))
+                    self._judge("inputs", epochs.prepared(self._batch[0], train, held_out, history[-1], self.course))
+                self._judge("numbered", epochs.numbered(history[-1], held_out, self.course))
                 if not self._searched and self._spare() > _LEAK * (train.examples or 0):
                     self._searched = True
                     self._judge("leak", epochs.leaked(train, held_out))
