@@ -66,7 +66,7 @@ def numbered(record: dict[str, Any], held: Any, course: Course) -> Iterator[Find
     labels = held.data[1] if isinstance(held, Loader) else None
     if course.labels is None or not isinstance(labels, np.ndarray) or labels.ndim != 1 or not train > 0.5:
         return
-    guess = 1 / max(np.count_nonzero(course.labels), 1)
+    guess = 1 / max(int(np.count_nonzero(course.labels)), 1)
     if val < guess - 5 * math.sqrt(guess * (1 - guess) / len(labels)):
         yield Finding(
             "validation-targets",
