@@ -651,7 +651,7 @@ def test_tqdm_is_imported_for_a_bar_only():
         "from cconv import nn, optim\n"
         "model = nn.Sequential(nn.Linear(2, 2))\n"
         "trainer = cconv.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))\n"
-        "trainer.fit((np.zeros((4, 2), np.float32), np.zeros(4, int)))\n"
+        "trainer.fit((np.arange(8, dtype=np.float32).reshape(4, 2) / 8, np.arange(4) % 2))\n"
         "print('tqdm' in sys.modules)\n"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -15,11 +15,12 @@ from .._random import generator
 from .._shapes import whole
 from ..data.rows import as_arrays, leaves, same_length, take
 from ..nn.layer import Layer, pair_of
-from .checks import ending, inputs, overfit, shapes, signal, structure, targets, updates, weights
+from .checks import ending, inputs, overfit, shapes, signal, structure, targets, trial, updates, weights
 from .checks.case import Case
 from .experiment import Experiment, Shuffled, untouched
 from .findings import Finding, Report
 from .folding import folded
+from .kinds import BY_DEGREE
 from .watch import Watched
 
 _KEPT = 2**26  # numbers of all activations together
@@ -152,12 +153,15 @@ def _look(
     found += _step(case, goals)
     found += targets.contradicting(case.x, case.y)
     found += _after(case, goals, moved, begun + seconds)
-    # Where an error was found, seconds of training would only confirm it.
-    if learn and case.value is not None and math.isfinite(case.value) and not any(f.severity == "error" for f in found):
-        few = overfit.few(case.y)
-        fresh = Case(model, loss, None, None, case.watched, case.logits)
-        x16, y16 = take(case.x, few[few < _length(case.x)]), take(case.y, few[few < _length(case.x)])
-        found += overfit.overfit(fresh, x16, y16, time.perf_counter() + seconds)
+    # Where it is certain that nothing is learned, seconds of training would only confirm it.
+    certain = any(f.severity == "error" and f.kind not in BY_DEGREE for f in found)
+    if learn and case.value is not None and math.isfinite(case.value) and not certain:
+        found, learns = trial.trial(case, model, optimizer, found, time.perf_counter() + seconds / 2)
+        if not learns and not any(f.severity == "error" for f in found):
+            few = overfit.few(case.y)
+            fresh = Case(model, loss, None, None, case.watched, case.logits)
+            x16, y16 = take(case.x, few[few < _length(case.x)]), take(case.y, few[few < _length(case.x)])
+            found += overfit.overfit(fresh, x16, y16, time.perf_counter() + seconds)
     return len(rows), found
 
 
@@ -207,6 +211,7 @@ def _after(case: Case, goals: targets.Targets, optimizer: Any, deadline: float) 
     yield from ending.endings(case)
     yield from structure.activations(case)
     yield from structure.habits(case)
+    yield from structure.passages(case)
     if case.grad is None:
         return
     yield from structure.unused(case)

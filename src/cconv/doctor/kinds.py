@@ -62,10 +62,13 @@ _LISTED = {
     # The network.
     "no-activation": "a network of linear layers alone",
     "missing-activation": "two linear layers with nothing between them",
+    "bottleneck": "a layer that lets one number of each example through",
+    "dropout-rate": "a dropout that leaves next to nothing",
     "backward-zero": "a layer hands back a gradient of zeros",
     "no-gradient": "a layer does not add its parameters' gradients",
     "wrong-gradient": "a layer's gradient is not that of its output",
     "layer-unused": "a layer that is never called",
+    "frozen": "parameters that are not trained",
     "examples-mixed": "an example's output depends on those beside it",
     # The weights.
     "zero-weights": "a layer of zeros",
@@ -106,7 +109,6 @@ _LISTED = {
     "class-imbalance": "classes of very different size",
     "input-offset": "inputs far from centred",
     "bias-before-norm": "a bias that normalisation takes away again",
-    "frozen": "parameters that are not trained",
     "overfit-not-tried": "there was no time to learn a handful of examples",
 }
 
@@ -165,9 +167,12 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "squashed-logits": (*_COURSE, "saturated"),
     "dropout-before-output": (*_COURSE, "initial-loss"),
     "no-activation": ("missing-activation", *_COURSE),
+    "bottleneck": (*_COURSE, "constant-output", "dead-units", "zero-gradient", "saturated"),
+    "dropout-rate": (*_COURSE, "dead-units"),
     "backward-zero": ("zero-gradient", "vanishing-gradient", *_COURSE, "wrong-gradient"),
-    "wrong-gradient": (*_COURSE, "zero-gradient", "vanishing-gradient", "exploding-gradient"),
+    "wrong-gradient": (*_COURSE, "zero-gradient", "vanishing-gradient", "exploding-gradient", "learning-rate"),
     "no-gradient": ("zero-gradient", *_COURSE, "wrong-gradient"),
+    "frozen": ("zero-gradient", *_COURSE),
     "examples-mixed": (*_COURSE,),
     "zero-weights": ("identical-filters", "dead-units", "large-bias", *_BLOCKED),
     "identical-filters": ("positive-weights", "weight-scale", "dead-units", *_NUMERIC),

@@ -8,5 +8,6 @@ structure.py   activations between layers, layers that are never called, example
 weights.py     scale, sign and symmetry of the weights
 signal.py      activations and gradients, layer by layer, in one step
 updates.py     the optimiser's first step
+trial.py       some steps of the given optimiser: do they throw the loss up, does it learn all the same
 overfit.py     can it learn 16 examples
 """

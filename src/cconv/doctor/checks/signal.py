@@ -20,6 +20,8 @@ SATURATED, ALL_SATURATED = 0.5, 0.9
 DEAD, ALL_DEAD = 0.6, 1.0
 # How much of an activation's range its end is: a sigmoid's beyond +-5, a tanh's beyond +-2.5.
 _END = 0.0067
+# A gradient that comes through, over what goes in: a sigmoid's is at most 0.25.
+THROUGH = 0.1
 # The smallest gradient of a layer over the largest, per weight.
 FADED, GONE = 1e-5, 1e-8
 # A gradient's norm over the weights'.
@@ -104,7 +106,7 @@ def _saturated(case: Case) -> Iterator[Finding]:
             continue
         low, high = bounds
         room = _END * (high - low)
-        ends = (call.y < low + room) | (call.y > high - room)
+        ends = np.logical_or(call.y < low + room, call.y > high - room) & np.logical_not(_passed(call))
         share = float(ends.mean())
         if share > SATURATED:
             found.append(call)
@@ -124,6 +126,14 @@ def _saturated(case: Case) -> Iterator[Finding]:
         call.path,
         evidence={"saturated": share, "mean_input": mean, "units": units, "layers": len(found)},
     )
+
+
+def _passed(call: Call) -> Any:
+    """Where a gradient comes through all the same, as a straight-through estimator lets it."""
+    into, out = call.grad_y, call.grad_x
+    if not isinstance(into, np.ndarray) or not isinstance(out, np.ndarray) or out.shape != call.y.shape:
+        return False
+    return (into != 0) & (np.abs(out) > THROUGH * np.abs(into))
 
 
 def _dead(case: Case) -> Iterator[Finding]:
@@ -273,7 +283,18 @@ def _gradients(case: Case) -> Iterator[Finding]:
         return
     sizes = _sizes(case)
     sized = [(call, size) for call, size in sizes if math.isfinite(size)]
-    if not sized or not any(np.any(grad) for _, grad in leaves(case.grad)):
+    if not any(np.any(grad) for _, grad in leaves(case.grad)):
+        if case.value and math.isfinite(case.value) and not type(case.loss).__module__.startswith("cconv."):
+            yield Finding(
+                "zero-gradient",
+                "error",
+                f"{type(case.loss).__name__} hands back a gradient of zeros at a loss of {case.value:.3g}: what counts "
+                "answers has no slope",
+                ("loss = nn.CrossEntropyLoss()   # and accuracy as a metric",),
+                evidence={"loss": case.value},
+            )
+        return
+    if not sized:
         return
     zero = [call for call, size in sized if size == 0]
     if zero:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,10 @@ from .case import LINEAR, NORMS, PASSING, Case, code, every
 
 # A relative error of a gradient in float64 (CS231n).
 WRONG = 1e-4
+# The cosine between a gradient and the right one, below which steps go nowhere.
+ASTRAY = 0.1
+# The share that a dropout takes away, beyond what anyone uses.
+DROPPED = 0.85
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 
 
@@ -94,16 +98,47 @@ def habits(case: Case) -> Iterator[Finding]:
                 call.path,
             )
             break
-    frozen = [path for path, parameter in case.model.named_parameters() if not parameter.trainable]
+    named = case.model.named_parameters()
+    frozen = [path for path, parameter in named if not parameter.trainable]
     if frozen:
-        total = len(case.model.parameters())
+        weights = [parameter.trainable for _, parameter in named if parameter.value.ndim > 1]
+        none, few = len(frozen) == len(named), bool(weights) and not any(weights)
+        told = "no parameter is trained" if none else f"{len(frozen)} of {len(named)} parameters are not trained"
         yield Finding(
             "frozen",
-            "note",
-            f"{len(frozen)} of {total} parameters are not trained, {frozen[0]} the first of them",
+            "error" if none else "warning" if few else "note",
+            f"{told}, {frozen[0]} the first of them" + (": biases alone cannot learn much" if few and not none else ""),
             ("for p in model.parameters(): p.trainable = True",),
-            evidence={"frozen": len(frozen), "parameters": total},
+            evidence={"frozen": len(frozen), "parameters": len(named)},
         )
+
+
+def passages(case: Case) -> Iterator[Finding]:
+    """What lets too little through for the outputs that follow from it."""
+    outputs = case.logits[0].size if isinstance(case.logits, np.ndarray) and len(case.logits) else 0
+    for call in case.linear:
+        if outputs > 2 and call.y.ndim > 1 and call.y[0].size == 1 and case.followers(call):
+            yield Finding(
+                "bottleneck",
+                "warning",
+                f"{call.name} gives one number for an example, from which the layers after it are to tell {outputs} "
+                "outputs",
+                (f"# more units for {code(call.path)}, and for the layer after it",),
+                call.path,
+                evidence={"outputs": outputs},
+            )
+            break
+    for call in case.watched.leaves:
+        if isinstance(call.layer, nn.Dropout) and call.layer.p > DROPPED:
+            yield Finding(
+                "dropout-rate",
+                "warning",
+                f"{call.name} keeps {1 - call.layer.p:.2g} of its inputs: 0.5 to 0.9 is usual (p is what it drops)",
+                (f"{code(call.path)}.p = 0.5",),
+                call.path,
+                evidence={"p": call.layer.p},
+            )
+            break
 
 
 def unused(case: Case) -> Iterator[Finding]:
@@ -175,22 +210,54 @@ def of_ones_own(case: Case, left: Callable[[], float]) -> Iterator[Finding]:
                     call.path,
                 )
         if call.leaf and call.plain and left() > 0:
-            yield from _checked(call)
+            yield from _checked(call.layer, call.x[:2], None, f"backward of {call.name}", code(call.path), call.path)
+    loss = case.loss
+    if not type(loss).__module__.startswith("cconv.") and isinstance(case.logits, np.ndarray) and left() > 0:
+        few = slice(0, 4)
+        given = case.logits[few], take(case.y, few)
+        yield from _checked(_AsLoss(loss), *given, f"the gradient of {type(loss).__name__}", "loss", "")
 
 
-def _checked(call: Call) -> Iterator[Finding]:
+class _AsLoss(nn.Loss):
+    """What has a loss's forward, and need not be one."""
+
+    def __init__(self, loss: Any):
+        super().__init__()
+        self._loss = loss
+
+    def forward(self, logits: Any, target: Any) -> Any:
+        return self._loss.forward(logits, target)
+
+
+def _checked(layer: Any, x: Any, y: Any, who: str, where: str, path: str) -> Iterator[Finding]:
     """A few numerical gradients. What cannot be checked so, as it is random or of float32 alone, is left."""
     try:
-        report = gradcheck(call.layer, call.x[:2], samples=12)
+        report = gradcheck(layer, x, y, samples=12)
     except Exception:
         return
-    wrong = [f"{name} by {error:.2g}" for name, error in report.errors.items() if error > WRONG]
-    if wrong:
-        yield Finding(
-            "wrong-gradient",
-            "warning",
-            f"backward of {call.name} is not the derivative of its forward: off in {', '.join(wrong)} (relative error)",
-            (f"print(cconv.gradcheck({code(call.path)}, x))",),
-            call.path,
-            evidence={"max_error": report.max_error},
-        )
+    wrong = {name: error for name, error in report.errors.items() if error > WRONG}
+    if not wrong:
+        return
+    how = report.diagnosis[0] if report.diagnosis and report.diagnosis[0].slip != "unknown" else None
+    sizes = ", ".join(f"{name} by {error:.2g}" for name, error in wrong.items())
+    told = f": {how.text}" if how is not None else ""
+    yield Finding(
+        "wrong-gradient",
+        "error" if _astray(report, wrong) else "warning",
+        f"{who} is not the derivative of its forward, off in {sizes} (relative error){told}",
+        (f"print(cconv.gradcheck({where}, {'x' if y is None else 'model(x[:4]), y[:4]'}))",),
+        path,
+        evidence={"max_error": report.max_error, "slip": how.slip if how is not None else "unknown"},
+    )
+
+
+def _astray(report: Any, wrong: Iterable[str]) -> bool:
+    """Whether one points elsewhere: a factor or a term left out makes learning worse, a wrong direction ends it."""
+    for array in report.arrays:
+        if array.name in wrong and array.entries:
+            given, right = np.array([(e.analytic, e.numeric) for e in array.entries]).T
+            size = float(np.linalg.norm(given) * np.linalg.norm(right))
+            # Where there is no slope at all, the gradient is made up on purpose (a straight-through estimator).
+            if np.linalg.norm(right) and float(given @ right) < ASTRAY * size:
+                return True
+    return False

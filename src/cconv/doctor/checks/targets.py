@@ -61,6 +61,7 @@ def before_loss(case: Case, targets: Targets) -> Iterator[Finding]:
         and whole.dtype.kind in "iu"
     ):
         yield from _balance(case, whole)
+        yield from _weightless(case.loss, whole)
 
 
 def _labels(case: Case, targets: Targets) -> Iterator[Finding]:
@@ -178,6 +179,24 @@ def _balance(case: Case, y: np.ndarray) -> Iterator[Finding]:
                 "train = cconv.data.Loader((x, y), sampler=cconv.data.BalancedSampler(y))",
             ),
             evidence={"most": share, "largest": counts.max(), "smallest": counts.min()},
+        )
+
+
+def _weightless(loss: Any, y: np.ndarray) -> Iterator[Finding]:
+    """Classes that the loss does not look at."""
+    weight = getattr(loss, "weight", None)
+    if weight is None:
+        return
+    zero = np.intersect1d(np.flatnonzero(np.asarray(weight) == 0), y)
+    if zero.size:
+        share = float(np.isin(y, zero).mean())
+        yield Finding(
+            "class-imbalance",
+            "warning",
+            f"the loss gives {zero.size} of {len(weight)} classes the weight 0 (class {zero[0]} the first): "
+            f"{share:.0%} of the examples teach nothing",
+            ("loss = nn.CrossEntropyLoss()", "# ignore_index=... leaves out one label"),
+            evidence={"classes": zero.size, "share": share},
         )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from ..constant import best_constant
 from ..findings import Finding
 from .case import Case, rms
 
-# Sizes of update over weights: 1e-3 is usual (CS231n).
-FAR, TOO_FAR, HARDLY = 0.5, 10.0, 1e-7
+# Sizes of update over weights: 1e-3 is usual (CS231n). What has learned already takes smaller steps.
+FAR, TOO_FAR, HARDLY, LEARNED_HARDLY = 0.5, 10.0, 5e-6, 1e-7
+# What weight decay adds to the first step, over that step without it.
+DECAYED = 0.7
 
 
 def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
@@ -28,6 +32,16 @@ def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
         )
         return
     held = {path: parameter for path, parameter in named.items() if id(parameter) in given and parameter.value.ndim > 1}
+    if forgotten:
+        yield Finding(
+            "frozen",
+            "warning",
+            f"the optimizer holds {len(named) - len(forgotten)} of the model's {len(named)} parameters: "
+            f"{forgotten[0]} is not trained",
+            (f"optimizer = optim.{type(optimizer).__name__}(model.parameters(), lr={optimizer.lr:g})",),
+            forgotten[0].rpartition(".")[0],
+            evidence={"forgotten": len(forgotten), "parameters": len(named)},
+        )
     before = [parameter.value.copy() for parameter in optimizer.parameters]
     sizes = {path: rms(parameter.value) for path, parameter in held.items()}
     old = {path: parameter.value.copy() for path, parameter in held.items()}
@@ -36,6 +50,7 @@ def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
         for path, parameter in held.items()
         if parameter.trainable and parameter._grad is not None and parameter.grad.any()
     }
+    yield from _decayed(optimizer)
     try:
         with np.errstate(all="ignore"):
             optimizer.step()
@@ -47,6 +62,16 @@ def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
         return
     path, ratio = max(ratios.items(), key=lambda item: item[1])
     lr = optimizer.lr
+    momentum = max((float(group.get("momentum", 0)) for group in getattr(optimizer, "param_groups", ())), default=0)
+    if momentum >= 1:
+        yield Finding(
+            "learning-rate",
+            "warning",
+            f"momentum={momentum:g} forgets no step: they add up without end (0.9 adds up to ten of them)",
+            ('optimizer.param_groups[0]["momentum"] = 0.9',),
+            evidence={"momentum": momentum, "lr": lr},
+        )
+        return
     told = {"ratio": ratio, "lr": lr}
     if ratio > FAR:
         better = float(f"{lr * 0.01 / ratio:.0e}")
@@ -59,7 +84,7 @@ def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
             path.rpartition(".")[0],
             evidence=told,
         )
-    elif 0 < ratio < HARDLY:
+    elif 0 < ratio < (LEARNED_HARDLY if _learned(case) else HARDLY):
         better = float(f"{lr * 1e-3 / ratio:.0e}")
         yield Finding(
             "learning-rate",
@@ -77,4 +102,41 @@ def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
             f"the first step moves no weight, with lr={lr:g}",
             ("optimizer.lr = 1e-3",),
             evidence=told,
+        )
+
+
+def _learned(case: Case) -> bool:
+    constant = best_constant(case.loss, case.logits, case.y, search=False)
+    return constant is not None and case.value is not None and case.value < constant / 2
+
+
+def _decayed(optimizer: Any) -> Iterator[Finding]:
+    """Two steps from here, one of them without weight decay."""
+    decay = max((float(group.get("weight_decay", 0)) for group in getattr(optimizer, "param_groups", ())), default=0)
+    if not decay:
+        return
+    steps = []
+    for without in (False, True):
+        twin = copy.deepcopy(optimizer)
+        if without:
+            for group in twin.param_groups:
+                group["weight_decay"] = 0.0
+        before = [parameter.value.copy() for parameter in twin.parameters]
+        with np.errstate(all="ignore"):
+            twin.step()
+        steps.append(
+            np.concatenate(
+                [(p.value - old).ravel() for p, old in zip(twin.parameters, before, strict=True) if old.ndim > 1]
+                or [np.zeros(1)]
+            )
+        )
+    added, moved = rms(steps[0] - steps[1]), rms(steps[1])
+    if moved > 0 and added > DECAYED * moved:
+        yield Finding(
+            "weight-decay",
+            "warning",
+            f"weight_decay={decay:g} moves the weights {added / moved:.2g} times as far as the data does, in the first "
+            "step: it pulls them to zero",
+            tuple(f'optimizer.param_groups[0]["weight_decay"] = {value:g}' for value in (1e-4, 0)),
+            evidence={"weight_decay": decay, "ratio": added / moved},
         )

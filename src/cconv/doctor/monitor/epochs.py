@@ -15,6 +15,7 @@ from .course import Course
 
 _PATIENCE = 2  # epochs since the best
 _WORSE, _BETTER = 1.3, 0.8  # validation loss over its least, training loss over what it was then
+_APART = 6.0  # squared differences of means over what is due by chance: up to 4 by other writers of the same digits
 _SHIFT, _SPREAD = 1.5, 2.5
 _ROWS = 256  # that are compared
 _LEAKED = 0.05  # share of validation examples
@@ -44,13 +45,37 @@ def overfitting(history: Sequence[dict[str, Any]], course: Course) -> Iterator[F
         )
 
 
-def prepared(first: Any, held: Any, record: dict[str, Any], course: Course) -> Iterator[Finding]:
-    """Is validation data of the same scale as `first`, the first batch of training?"""
-    x, reference = _array(held.data[0]) if isinstance(held, Loader) else None, _array(first)
+def prepared(first: Any, train: Any, held: Any, record: dict[str, Any], course: Course) -> Iterator[Finding]:
+    """Is validation data like `first`, the first batch of training, in scale; and like all of it, number by number?"""
+    if not isinstance(held, Loader):
+        return
+    x, reference = _array(held.data[0]), _array(first)
     if x is not None and reference is not None and x.shape[1:] == reference.shape[1:]:
-        yield from _otherwise(reference, _sample(x), record, course)
-    if isinstance(held, Loader):
-        yield from _other_classes(held.data[1], course)
+        given = _sample(x)
+        found = [*_broken(x, record), *_otherwise(reference, given, record, course)]
+        plain = isinstance(train, Loader) and train.augment is None
+        if not found and plain and (whole := _array(train.data[0])) is not None:
+            found = [*_elsewhere(_sample(whole), given, record)]
+        yield from found
+    yield from _other_classes(held.data[1], course)
+
+
+def numbered(record: dict[str, Any], held: Any, course: Course) -> Iterator[Finding]:
+    """Is validation wrong more often than a guess would be? Then its labels mean something else."""
+    train, val = record.get("accuracy", math.nan), record.get("val_accuracy", math.nan)
+    labels = held.data[1] if isinstance(held, Loader) else None
+    if course.labels is None or not isinstance(labels, np.ndarray) or labels.ndim != 1 or not train > 0.5:
+        return
+    guess = 1 / max(int(np.count_nonzero(course.labels)), 1)
+    if val < guess - 5 * math.sqrt(guess * (1 - guess) / len(labels)):
+        yield Finding(
+            "validation-targets",
+            "error",
+            f"{val:.1%} of the validation examples are right, fewer than of a guess ({guess:.1%}), at {train:.0%} of "
+            "the training examples: their labels are numbered otherwise",
+            ("print(np.unique(validation.y, return_counts=True))   # and of train.y",),
+            evidence={"accuracy": train, "val_accuracy": val, "guess": guess},
+        )
 
 
 def leaked(train: Any, held: Any) -> Iterator[Finding]:
@@ -83,6 +108,40 @@ def _otherwise(train: np.ndarray, held: np.ndarray, record: dict[str, Any], cour
         ("mean, std = cconv.data.mean_std(train.x); prepare validation.x with these, too",),
         evidence={"mean": means[1], "std": spreads[1], "train_mean": means[0], "train_std": spreads[0]},
     )
+
+
+def _broken(x: np.ndarray, record: dict[str, Any]) -> Iterator[Finding]:
+    """NaN or infinity in the inputs, looked for where the loss is neither a number."""
+    if math.isfinite(record.get("val_loss", 0.0)) or not math.isfinite(record.get("loss", math.nan)):
+        return
+    bad = ~np.isfinite(x.reshape(len(x), -1)).all(1)
+    if bad.any():
+        yield Finding(
+            "validation-inputs",
+            "error",
+            f"validation inputs hold NaN or infinity in {int(bad.sum())} of {len(x)} examples (the first is number "
+            f"{int(np.argmax(bad))}): val_loss is {record['val_loss']}",
+            ("keep = np.isfinite(x).reshape(len(x), -1).all(1); x, y = x[keep], y[keep]   # of the validation",),
+            evidence={"examples": int(bad.sum()), "first": int(np.argmax(bad))},
+        )
+
+
+def _elsewhere(train: np.ndarray, held: np.ndarray, record: dict[str, Any]) -> Iterator[Finding]:
+    """Means of each number that differ by much more than chance, where validation does worse: turned images, say."""
+    if not record.get("val_loss", 0.0) > _WORSE * record.get("loss", math.inf):
+        return
+    one, two = (part.reshape(len(part), -1).astype(np.float64) for part in (train, held))
+    chance = one.var(0) / len(one) + two.var(0) / len(two)
+    apart = float(((one.mean(0) - two.mean(0)) ** 2).sum() / max(chance.sum(), 1e-300))
+    if apart > _APART:
+        yield Finding(
+            "validation-inputs",
+            "warning",
+            f"where in an image values are large differs between validation and training, {apart:.3g} times as much "
+            "as by chance: are they turned, or transposed?",
+            ("plt.imshow(train.x.mean((0, 1))); plt.imshow(validation.x.mean((0, 1)))",),
+            evidence={"ratio": apart},
+        )
 
 
 def _other_classes(y: Any, course: Course) -> Iterator[Finding]:

@@ -200,7 +200,7 @@ def _steps(course: Course) -> Iterator[Finding]:
         )
     elif course.fails:
         path, ratio = max(((p, max(v)) for p, v in ratios.items()), key=lambda item: item[1])
-        if 0 <= ratio < HARDLY and lr:
+        if 0 <= ratio < HARDLY:
             better = float(f"{lr * 1e-3 / ratio:.0e}") if ratio else 1e-3
             yield Finding(
                 "learning-rate",

@@ -107,10 +107,16 @@ class Watcher:
     ----------
     model : Layer
     optimizer : Optimizer
+
+    Attributes
+    ----------
+    size : int
+        How many layers it has.
     """
 
     def __init__(self, model: Layer, optimizer: Any):
         self._layers = model.named_layers()
+        self.size = len(self._layers)
         given = {id(parameter) for parameter in getattr(optimizer, "parameters", ())}
         self._weights = [
             (path, parameter)

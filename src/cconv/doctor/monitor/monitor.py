@@ -30,7 +30,10 @@ SHARE, CREDIT = 0.006, 0.014
 _GAPS = 8  # looks at an epoch, at least
 _OF_ALL_LABELS = ("target-constant", "class-imbalance")
 _FIRST_BYTES = 2**22  # of the first batch that are kept
-_DIAGNOSIS = 0.03  # seconds that a search for causes is thought to take, beside some steps
+# Seconds that a search for causes is thought to take, beside some steps: to begin with, for each layer, and for the
+# gradients of those of one's own.
+_DIAGNOSIS, _EACH_LAYER, _THOROUGH = 1e-3, 4e-4, 0.1
+_FIRST = 2  # looks that come before it
 _SEARCH = 0.02  # that finding the best constant output of any loss is thought to take
 _LEAK = 2e-7  # seconds for each training example that validation examples are looked for in
 
@@ -66,6 +69,7 @@ class Monitor:
         self.course = Course()
         self.seconds = self.total = 0.0
         self.looks = 0
+        self._looking = 0.0  # seconds of the looks alone
         self._begun = math.nan  # the call of fit in progress
         self._next = 1
         self._gap = 1
@@ -73,10 +77,12 @@ class Monitor:
         self._start: Experiment | None = None  # copies, as they were before training
         self._batch: tuple[Any, ...] = ()  # of the first step, some examples
         self._diagnosed: list[Finding] | None = None
+        self._thorough = False  # whether layers of one's own were checked, too
         self._seen: dict[str, Finding] = {}
         self._kinds: dict[str, set[str]] = {}  # that each judgement gave
         self._said: set[str] = set()
         self._say: Callable[[str], None] | None = None
+        self._apart = False  # whether targets differ
         self._epochs = 0
         self._weighed = False  # the best constant output of a loss that is not known
         self._compared = False  # validation inputs with those of training
@@ -87,8 +93,7 @@ class Monitor:
     def report(self) -> Report:
         """What was found so far."""
         # The first batch knows little of how often a label occurs.
-        apart = self.course.labels is not None and np.count_nonzero(self.course.labels) > 1
-        before = [self._settled(f) for f in self._diagnosed or () if not (apart and f.kind in _OF_ALL_LABELS)]
+        before = [self._settled(f) for f in self._diagnosed or () if not (self._apart and f.kind in _OF_ALL_LABELS)]
         during = {kind: self._settled(finding) for kind, finding in self._seen.items()}
         # What was wrong before the first step is not named twice; but step sizes are seen better in training.
         worst = {kind: min((f.rank for f in before if f.kind == kind), default=None) for kind in during}
@@ -141,8 +146,11 @@ class Monitor:
         """The weights have moved, after `count` batches, of which this is the first."""
         self.course.losses.append(loss)
         self._at += count
+        if not self._apart and self._batch:
+            self._apart = _differ(batch[1], self._batch[1])
         if look is None or self._watcher is None:
             return
+        before = self.seconds
         spent, self._watcher.seconds = self._watcher.seconds, 0.0
         self.seconds += spent
         with self._timed():
@@ -162,16 +170,23 @@ class Monitor:
             if self.course.constant is None and self._room() > _SEARCH and not self._weighed:
                 self._weighed = True
                 self.course.weigh(self._given[1], search=True)
-            self._judge("looks", layers.findings(self.course, self._given[0]))
+            if self.looks <= 2 * _FIRST or self.looks % 2 == 0:
+                self._judge("looks", layers.findings(self.course, self._given[0]))
             longest = max(1, (self.course.epoch_steps or 8 * 64) // _GAPS)
             self._gap = min(2 * self._gap, longest) if self.looks > 2 else 1
+        self._looking += self.seconds - before
+        if self.looks >= _FIRST:
+            with self._timed():
+                self._diagnose_cheaply()
         self._next = self.course.steps + (1 if self._every_step else self._gap)
 
     def end_epoch(self, history: Sequence[dict[str, Any]], train: Any, held_out: Any) -> None:
         """An epoch is over, and in the history."""
         self._epochs += 1
         # Epochs of a step or two would be judged more than trained.
-        if self._room() <= 0:
+        with self._timed():
+            self._diagnose_cheaply()
+        if self._spare() <= 0:
             return
         with self._timed():
             self._judge("looks", layers.findings(self.course, self._given[0]))
@@ -180,12 +195,11 @@ class Monitor:
             if held_out is not None and self._batch:
                 if not self._compared:
                     self._compared = True
-                    self._judge("inputs", epochs.prepared(self._batch[0], held_out, history[-1], self.course))
-                if not self._searched and self._room() > _LEAK * (train.examples or 0):
+                    self._judge("inputs", epochs.prepared(self._batch[0], train, held_out, history[-1], self.course))
+                self._judge("numbered", epochs.numbered(history[-1], held_out, self.course))
+                if not self._searched and self._spare() > _LEAK * (train.examples or 0):
                     self._searched = True
                     self._judge("leak", epochs.leaked(train, held_out))
-            if self._room() > _DIAGNOSIS + 8 * self._step_time():
-                self._diagnose()
 
     def failed(self, found: NotFinite | None, loss: float) -> None:
         """A step met NaN or infinity, and was taken back."""
@@ -194,6 +208,8 @@ class Monitor:
             lr = float(getattr(self._given[2], "lr", 0.0))
             # Data that holds NaN is a cause of its own.
             kind = {"input": "input-not-finite", "target": "target-not-finite"}.get(found.what if found else "")
+            if found is not None and not self.course.steps and found.what in ("weight", "bias"):
+                kind = "weights-not-finite"
             self._judge(
                 "failed",
                 [
@@ -241,15 +257,30 @@ class Monitor:
             self._diagnose()
             self._tell(("error",))
 
-    def _diagnose(self) -> None:
-        """Look for causes in the first batch and in the network as it began, once."""
-        if self._diagnosed is None and self._start is not None and self._batch:
-            self._diagnosed = []
-            x, y, *_ = self._batch
-            thorough = any(finding.severity == "error" for finding in self._seen.values())
-            with contextlib.suppress(Exception):
-                given = self._start.model, self._start.loss, self._start.optimizer
-                self._diagnosed = first_look(*given, x, y, seconds=1.0 if thorough else 0.0)
+    def _diagnose(self, thorough: bool = False) -> None:
+        """Look for causes in the first batch and in the network as it began: once, and thoroughly on an alarm."""
+        thorough = thorough or any(finding.severity == "error" for finding in self._seen.values())
+        if self._start is None or not self._batch or (self._diagnosed is not None and self._thorough >= thorough):
+            return
+        x, y, *_ = self._batch
+        self._diagnosed, self._thorough = self._diagnosed or [], thorough
+        with contextlib.suppress(Exception):
+            given = self._start.model, self._start.loss, self._start.optimizer
+            self._diagnosed = first_look(*given, x, y, seconds=1.0 if thorough else 0.0)
+
+    def _diagnose_cheaply(self) -> None:
+        """The same without an alarm, where there is time for it, and no layer of one's own that it might disturb."""
+        if self._watcher is None or self._watcher.own:
+            return
+        if self._diagnosed is None and self._room() > self._price():
+            self._diagnose()
+        elif not self._thorough and self._room() > 2 * self._price() + _THOROUGH:
+            self._diagnose(thorough=True)
+
+    def _price(self) -> float:
+        """Seconds that a search for causes is thought to take."""
+        layers = self._watcher.size if self._watcher is not None else 0
+        return _DIAGNOSIS + _EACH_LAYER * layers + 2 * self._step_time()
 
     def _settled(self, finding: Finding) -> Finding:
         """What should keep a network from learning, and does not, is no error."""
@@ -273,10 +304,15 @@ class Monitor:
         """Seconds that may be spent now."""
         return CREDIT + SHARE * (self.total + self._elapsed()) - self.seconds
 
+    def _spare(self) -> float:
+        """The same, less what the search for causes will take, unless that is dear."""
+        price = self._price() if self._diagnosed is None and self.looks >= _FIRST else 0.0
+        return self._room() - (price if price < CREDIT else 0.0)
+
     def _affordable(self, step: int) -> bool:
         """Whether there is time for a look; if not, when there may be."""
-        each = self.seconds / max(self.looks, 1)
-        room = self._room()
+        each = self._looking / max(self.looks, 1)
+        room = self._spare()
         if room >= each or self._every_step:
             return True
         self._next = step + max(1, int((each - room) / (SHARE * max(self._step_time(), 1e-6))))
@@ -326,6 +362,12 @@ class Unwatched:
         """Nothing, as all others."""
 
     gradients = done = end_epoch = failed = end = begin
+
+
+def _differ(y: Any, first: Any) -> bool:
+    """Whether a batch's ends have another target than the first example of all."""
+    known = isinstance(y, np.ndarray) and isinstance(first, np.ndarray)
+    return known and len(y) > 0 and y.shape[1:] == first.shape[1:] and bool((y[[0, -1]] != first[:1]).any())
 
 
 def _decay(optimizer: Any) -> float:
