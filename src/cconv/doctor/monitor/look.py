@@ -112,11 +112,15 @@ class Watcher:
     ----------
     size : int
         How many layers it has.
+    own : bool
+        Whether the user has written a layer that computes something.
     """
 
     def __init__(self, model: Layer, optimizer: Any):
         self._layers = model.named_layers()
         self.size = len(self._layers)
+        # Those that do something themselves, and not only call others.
+        self.own = any(not _of_cconv(layer) and len(layer.named_layers()) == 1 for _, layer in self._layers)
         given = {id(parameter) for parameter in getattr(optimizer, "parameters", ())}
         self._weights = [
             (path, parameter)
@@ -236,7 +240,7 @@ def _bounds(layer: Layer, x: np.ndarray, y: np.ndarray) -> tuple[float, float] |
 
     One's own activation is known by what it made of x: calling it once more might disturb it.
     """
-    if type(layer).__module__.startswith("cconv."):
+    if _of_cconv(layer):
         call = Call("", layer, x, None)
         call.y = y
         return bounds_of(call)
@@ -247,6 +251,10 @@ def _bounds(layer: Layer, x: np.ndarray, y: np.ndarray) -> tuple[float, float] |
             return bounds
     below = x < 0
     return (0.0, math.inf) if below.any() and not y[below].any() and y.min() == 0 else None
+
+
+def _of_cconv(layer: Layer) -> bool:
+    return type(layer).__module__.startswith("cconv.")
 
 
 def _rows(array: np.ndarray) -> np.ndarray:
