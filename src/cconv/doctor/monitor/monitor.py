@@ -259,14 +259,15 @@ class Monitor:
 
     def _diagnose(self, thorough: bool = False) -> None:
         """Look for causes in the first batch and in the network as it began: once, and thoroughly on an alarm."""
-        thorough = thorough or any(finding.severity == "error" for finding in self._seen.values())
+        alarm = any(finding.severity == "error" for finding in self._seen.values())
+        thorough = thorough or alarm
         if self._start is None or not self._batch or (self._diagnosed is not None and self._thorough >= thorough):
             return
         x, y, *_ = self._batch
         self._diagnosed, self._thorough = self._diagnosed or [], thorough
         with contextlib.suppress(Exception):
             given = self._start.model, self._start.loss, self._start.optimizer
-            self._diagnosed = first_look(*given, x, y, seconds=1.0 if thorough else 0.0)
+            self._diagnosed = first_look(*given, x, y, seconds=1.0 if alarm else _THOROUGH * thorough)
 
     def _diagnose_cheaply(self) -> None:
         """The same without an alarm, where there is time for it, and no layer of one's own that it might disturb."""
