@@ -13,7 +13,8 @@ from ...nn import CrossEntropyLoss, NLLLoss
 from ..constant import best_constant
 from .look import Look
 
-_TARGETS = 512
+_TARGETS, _NUMBERS = 512, 2**18  # examples, and numbers of their outputs
+_EXAMPLES = 256  # whose mean is no matter of luck
 _KEPT = 8  # looks that are judged together
 # Shares of the best constant's loss: what is gone of it after a while.
 NOTHING, SOMETHING = 0.02, 0.2
@@ -53,8 +54,9 @@ class Course:
         self.best = -math.inf  # gain so far
         self.lr = self.decay = 0.0
         self.alive = False
-        self._outputs: Any = None  # targets that were seen, and outputs of their shape
-        self._targets: Any = None
+        self.batch = 1  # examples
+        self._like: Any = None  # outputs of an example
+        self._targets: list[np.ndarray] = []
         self._weighed = 0  # targets that `constant` is of
 
     @property
@@ -70,24 +72,30 @@ class Course:
             same = self.labels is not None and len(self.labels) == len(look.labels)
             self.labels = self.labels + look.labels if same else look.labels.copy()
 
-    def collect(self, loss: Any, outputs: Any, y: Any) -> None:
-        """Take targets along, to know what an output that is the same for every example would cost."""
-        if not isinstance(outputs, np.ndarray) or not isinstance(y, np.ndarray) or self._weighed >= _TARGETS:
-            return
-        if self._targets is None:
-            self._outputs, self._targets = outputs[:_TARGETS].copy(), y[:_TARGETS].copy()
-        elif len(self._targets) < _TARGETS and y.shape[1:] == self._targets.shape[1:]:
-            self._outputs = np.concatenate([self._outputs, outputs])[:_TARGETS]
-            self._targets = np.concatenate([self._targets, y])[:_TARGETS]
-        if len(self._targets) >= 2 * self._weighed:
-            self.weigh(loss)
+    def collect(self, outputs: Any, y: Any) -> bool:
+        """Take targets along, to know what an output that is the same for every example would cost.
+
+        Whether more are wanted: of small batches those of each step, until there are enough.
+        """
+        if not isinstance(outputs, np.ndarray) or not isinstance(y, np.ndarray) or not outputs.size or not y.ndim:
+            return False
+        self._like = outputs[:1].copy()
+        self.batch = len(y)
+        # Targets as large as images are few.
+        most = max(1, min(_TARGETS, _NUMBERS // self._like.size))
+        room = most - sum(map(len, self._targets))
+        if room > 0 and (not self._targets or y.shape[1:] == self._targets[0].shape[1:]):
+            self._targets.append(y[:room].copy())
+        return len(y) < room
 
     def weigh(self, loss: Any, search: bool = False) -> None:
-        """Find that out; by `search` for any loss, in some 20 ms."""
-        if self._targets is None:
+        """Find that out, where it is new; by `search` for any loss, in some 20 ms."""
+        count = sum(map(len, self._targets))
+        if not count or (count < 2 * self._weighed and not search):
             return
-        self._weighed = count = len(self._targets)
-        found = best_constant(loss, self._outputs, self._targets, search=search)
+        self._weighed = count
+        like = np.repeat(self._like, count, 0)
+        found = best_constant(loss, like, np.concatenate(self._targets), search=search)
         if found is not None and isinstance(loss, (CrossEntropyLoss, NLLLoss)) and self.labels is not None:
             # Few labels look more alike than they are (Miller and Madow's correction).
             found += (np.count_nonzero(self.labels) - 1) / (2 * count)
@@ -96,6 +104,7 @@ class Course:
     def recent(self) -> float:
         """The mean loss of the last steps."""
         count = min(max(len(self.losses) // 4, _FEW), self.epoch_steps or _MANY, _MANY)
+        count = max(count, min(-(-_EXAMPLES // self.batch), len(self.losses) // 2))
         return float(np.mean(self.losses[-count:])) if self.losses else math.nan
 
     def gain(self) -> float:

@@ -13,6 +13,7 @@ from .course import SOMETHING, Course
 _LONG_EPOCHS, _LONG_STEPS = 3, 500  # after which a loss that stays where it was is no plateau of the start
 _RISEN = 3.0  # times the best constant's loss
 _JUMPS = 0.02  # share of steps
+_TOGETHER = 32  # examples whose losses are one figure
 _PURE = 0.9  # share of a batch's examples that are of one class
 
 
@@ -87,12 +88,17 @@ def _oscillating(course: Course, epochs: float) -> Iterator[Finding]:
     if course.constant is None or epochs < 1 or course.steps < 50:
         return
     last = np.asarray(course.losses[-(course.epoch_steps or course.steps // 2) :])
+    # One example may well be a surprise.
+    together = -(-_TOGETHER // course.batch)
+    last = last[len(last) % together :].reshape(-1, together).mean(1)
+    if len(last) < 20:
+        return
     jumps = float((last > 2 * course.constant).mean())
     if jumps > _JUMPS and np.median(last) < course.constant * (1 - SOMETHING / 2):
         yield Finding(
             "oscillating-loss",
             "warning",
-            f"the loss jumps: in {jumps:.0%} of the last {len(last)} steps it was over "
+            f"the loss jumps: in {jumps:.0%} of the last {together * len(last)} steps it was over "
             f"{2 * course.constant:.3g}, twice that of a guess, with a median of {np.median(last):.3g}",
             (f"optimizer.lr = {course.lr / 10:.2g}", "trainer.clip_norm = 1.0"),
             evidence={"jumps": jumps, "median": float(np.median(last))},

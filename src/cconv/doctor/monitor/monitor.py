@@ -33,6 +33,7 @@ _FIRST_BYTES = 2**22  # of the first batch that are kept
 # Seconds that a search for causes is thought to take, beside some steps: to begin with, for each layer, and for the
 # gradients of those of one's own.
 _DIAGNOSIS, _EACH_LAYER, _THOROUGH = 1e-3, 4e-4, 0.1
+_SMALL = 32  # examples: of smaller batches the targets of each step are taken along
 _FIRST = 2  # looks that come before it
 _SEARCH = 0.02  # that finding the best constant output of any loss is thought to take
 _LEAK = 2e-7  # seconds for each training example that validation examples are looked for in
@@ -84,6 +85,7 @@ class Monitor:
         self._say: Callable[[str], None] | None = None
         self._apart = False  # whether targets differ
         self._epochs = 0
+        self._collects = True  # targets
         self._weighed = False  # the best constant output of a loss that is not known
         self._compared = False  # validation inputs with those of training
         self._searched = False  # for validation examples among the training examples
@@ -148,6 +150,9 @@ class Monitor:
         self._at += count
         if not self._apart and self._batch:
             self._apart = _differ(batch[1], self._batch[1])
+        if self._collects and (look is not None or len(batch[1]) < _SMALL):
+            with self._timed():
+                self._collects = self.course.collect(outputs, batch[1])
         if look is None or self._watcher is None:
             return
         before = self.seconds
@@ -166,7 +171,7 @@ class Monitor:
             self.course.add(look)
             if self._every_step:
                 self.kept.append(look)
-            self.course.collect(self._given[1], outputs, batch[1])
+            self.course.weigh(self._given[1])
             if self.course.constant is None and self._room() > _SEARCH and not self._weighed:
                 self._weighed = True
                 self.course.weigh(self._given[1], search=True)
