@@ -36,6 +36,7 @@ _DIAGNOSIS, _EACH_LAYER, _THOROUGH = 1e-3, 4e-4, 0.1
 _SMALL = 32  # examples: of smaller batches the targets of each step are taken along
 _FIRST = 2  # looks that come before it
 _SEARCH = 0.02  # that finding the best constant output of any loss is thought to take
+_LAST = 0.005  # that may be spent at the end of all
 _LEAK = 2e-7  # seconds for each training example that validation examples are looked for in
 
 
@@ -85,6 +86,7 @@ class Monitor:
         self._say: Callable[[str], None] | None = None
         self._apart = False  # whether targets differ
         self._epochs = 0
+        self._epoch: tuple[Sequence[dict[str, Any]], Any, Any] = ((), None, None)  # the last one: history and data
         self._collects = True  # targets
         self._weighed = False  # the best constant output of a loss that is not known
         self._compared = False  # validation inputs with those of training
@@ -188,23 +190,27 @@ class Monitor:
     def end_epoch(self, history: Sequence[dict[str, Any]], train: Any, held_out: Any) -> None:
         """An epoch is over, and in the history."""
         self._epochs += 1
-        # Epochs of a step or two would be judged more than trained.
+        self._epoch = history, train, held_out
         with self._timed():
             self._diagnose_cheaply()
-        if self._spare() <= 0:
-            return
-        with self._timed():
-            self._judge("looks", layers.findings(self.course, self._given[0]))
-            self._judge("losses", losses.findings(self.course, self._epochs))
-            self._judge("epochs", epochs.overfitting(history, self.course))
-            if held_out is not None and self._batch:
-                if not self._compared:
-                    self._compared = True
-                    self._judge("inputs", epochs.prepared(self._batch[0], train, held_out, history[-1], self.course))
-                self._judge("numbered", epochs.numbered(history[-1], held_out, self.course))
-                if not self._searched and self._spare() > _LEAK * (train.examples or 0):
-                    self._searched = True
-                    self._judge("leak", epochs.leaked(train, held_out))
+            # Epochs of a step or two would be judged more than trained.
+            if self._spare() > 0:
+                self._judge_epoch(self._spare())
+
+    def _judge_epoch(self, room: float) -> None:
+        """What can be said at the end of an epoch, in so many seconds."""
+        history, train, held_out = self._epoch
+        self._judge("looks", layers.findings(self.course, self._given[0]))
+        self._judge("losses", losses.findings(self.course, self._epochs))
+        self._judge("epochs", epochs.overfitting(history, self.course))
+        if held_out is not None and self._batch:
+            if not self._compared:
+                self._compared = True
+                self._judge("inputs", epochs.prepared(self._batch[0], train, held_out, history[-1], self.course))
+            self._judge("numbered", epochs.numbered(history[-1], held_out, self.course))
+            if not self._searched and room > _LEAK * (train.examples or 0):
+                self._searched = True
+                self._judge("leak", epochs.leaked(train, held_out))
 
     def failed(self, found: NotFinite | None, loss: float) -> None:
         """A step met NaN or infinity, and was taken back."""
@@ -236,10 +242,12 @@ class Monitor:
                 if self.course.constant is None and not self._weighed:
                     self._weighed = True
                     self.course.weigh(self._given[1], search=True)
-                self._judge("losses", losses.findings(self.course, self._epochs))
+                if self._epoch[0]:
+                    self._judge_epoch(max(_LAST, self._room()))
                 if self._seen or self.course.fails:
                     self._diagnose()
             self._tell(("error", "warning"))
+        self._epoch = (), None, None
         self.total += self._elapsed()
         self._begun = math.nan
 
