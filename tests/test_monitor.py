@@ -265,3 +265,28 @@ def test_the_table_of_layers():
     assert len(lines) == 7 and lines[0].split()[:3] == ["layer", "size", "active"] and lines[2].startswith("2 Sigmoid")
     told = json.loads(report.to_json())
     assert told["layers"][1]["silent"] is None and told["layers"][1]["active"] == sigmoid.active
+
+
+@pytest.mark.parametrize("train", [(X, Y), data.Loader((X, Y), 32, seed=0)])
+def test_what_there_was_no_time_to_see_is_gone_through_again(monkeypatch, train):
+    monkeypatch.setattr("cconv.doctor.monitor.monitor.CREDIT", 1e-9)
+    monkeypatch.setattr("cconv.doctor.monitor.monitor.SHARE", 1e-9)
+    trainer = fitted(train, optimizer=lambda p: optim.SGD(p, lr=20.0))
+    assert trainer.monitor.looks == 1
+    assert trainer.report[0].kind == "learning-rate" and not trainer.report.ok
+    assert trainer.report[0].step <= 20 and "constant-output" in trainer.report.kinds()
+
+
+def test_an_iterable_of_ones_own_is_not_gone_through_again(monkeypatch):
+    class Batches:
+        passes = 0
+
+        def __iter__(self):
+            self.passes += 1
+            return iter([(X[i : i + 32], Y[i : i + 32]) for i in range(0, 640, 32)])
+
+    monkeypatch.setattr("cconv.doctor.monitor.monitor.CREDIT", 1e-9)
+    monkeypatch.setattr("cconv.doctor.monitor.monitor.SHARE", 1e-9)
+    batches = Batches()
+    trainer = fitted(batches, optimizer=lambda p: optim.SGD(p, lr=20.0), validation=None)
+    assert batches.passes == 3 and "stalled-loss" in trainer.report.kinds()

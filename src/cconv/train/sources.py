@@ -47,6 +47,8 @@ class Again:
         self._source = source
         self._epoch = epoch
         self._accumulate = accumulate
+        # What an iterable of the user's own would give another time, and what that would do, is not known.
+        self.repeatable = isinstance(source, Loader)
 
     def __call__(self, n: int) -> list[Batch]:
         """Of the first n updates."""

@@ -3,6 +3,7 @@
 monitor.py     Monitor: which steps are looked at, within which time, and what is said of them
 look.py        a look at one step: numbers of layers, gradients and weights
 course.py      the losses so far, and whether anything is learned
+again.py       the first steps once more, where nothing is learned and it was not seen why
 layers.py      what looks say; losses.py: what the losses say; epochs.py: what epochs and validation say
 """
 

@@ -19,9 +19,10 @@ from ..check import first_look
 from ..experiment import Experiment
 from ..findings import Finding, Report
 from ..folding import folded
-from ..kinds import BY_DEGREE
+from ..kinds import BY_DEGREE, COURSE
 from ..trace import NotFinite
 from . import epochs, layers, losses
+from .again import examined
 from .course import Course
 from .look import Look, Watcher
 
@@ -33,6 +34,7 @@ _FIRST_BYTES = 2**22  # of the first batch that are kept
 # Seconds that a search for causes is thought to take, beside some steps: to begin with, for each layer, and for the
 # gradients of those of one's own.
 _DIAGNOSIS, _EACH_LAYER, _THOROUGH = 1e-3, 4e-4, 0.1
+_AGAIN = 0.5  # seconds for going through the first steps again, where nothing is learned
 _SMALL = 32  # examples: of smaller batches the targets of each step are taken along
 _FIRST = 2  # looks that come before it
 _SEARCH = 0.02  # that finding the best constant output of any loss is thought to take
@@ -66,7 +68,7 @@ class Monitor:
     def __init__(self, every_step: bool = False) -> None:
         self._every_step = every_step
         self.kept: list[Look] = []
-        self._at = 0  # batches that are done
+        self._began = self._at = 0  # batches that were done at first, and are by now
         self._given: tuple[Any, Any, Any] = (None, None, None)  # model, loss, optimizer
         self.course = Course()
         self.seconds = self.total = 0.0
@@ -90,6 +92,7 @@ class Monitor:
         self._collects = True  # targets
         self._weighed = False  # the best constant output of a loss that is not known
         self._compared = False  # validation inputs with those of training
+        self._examined = False  # the first steps, once more
         self._searched = False  # for validation examples among the training examples
         self._broken = False
 
@@ -128,6 +131,7 @@ class Monitor:
         with self._timed():
             self._given = model, loss, optimizer
             if isinstance(model, Layer) and self._start is None and not self.course.steps:
+                self._began = done
                 # What can't be copied can be looked at all the same.
                 with contextlib.suppress(Exception):
                     self._start = Experiment(model, loss, optimizer, batches, clip_norm)
@@ -202,6 +206,7 @@ class Monitor:
         history, train, held_out = self._epoch
         self._judge("looks", layers.findings(self.course, self._given[0]))
         self._judge("losses", losses.findings(self.course, self._epochs))
+        self._examine()
         self._judge("epochs", epochs.overfitting(history, self.course))
         if held_out is not None and self._batch:
             if not self._compared:
@@ -266,6 +271,9 @@ class Monitor:
                 if before is not None:
                     finding.step = before.step
                 self._seen[finding.kind] = finding
+        self._alarm()
+
+    def _alarm(self) -> None:
         if any(finding.severity == "error" for finding in self._seen.values()) and not self._said:
             self._diagnose()
             self._tell(("error",))
@@ -281,6 +289,20 @@ class Monitor:
         with contextlib.suppress(Exception):
             given = self._start.model, self._start.loss, self._start.optimizer
             self._diagnosed = first_look(*given, x, y, seconds=1.0 if alarm else _THOROUGH * thorough)
+
+    def _examine(self) -> None:
+        """Where nothing is learned and it was not seen why: go through the first steps again, once."""
+        if self._examined or self._start is None or not self.course.fails or set(self._seen) - {*COURSE}:
+            return
+        self._examined = True
+        if getattr(self._start.batches, "repeatable", False):
+            with contextlib.suppress(Exception):
+                seconds = max(_AGAIN, SHARE * self._elapsed())
+                found = examined(self._start, seconds)
+                for finding in found:
+                    finding.step += self._began
+                    self._seen.setdefault(finding.kind, finding)
+                self._alarm()
 
     def _diagnose_cheaply(self) -> None:
         """The same without an alarm, where there is time for it, and no layer of one's own that it might disturb."""
