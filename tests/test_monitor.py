@@ -271,7 +271,7 @@ def test_the_table_of_layers():
 def test_what_there_was_no_time_to_see_is_gone_through_again(monkeypatch, train):
     monkeypatch.setattr("cconv.doctor.monitor.monitor.CREDIT", 1e-9)
     monkeypatch.setattr("cconv.doctor.monitor.monitor.SHARE", 1e-9)
-    trainer = fitted(train, optimizer=lambda p: optim.SGD(p, lr=20.0))
+    trainer = fitted(train, optimizer=lambda p: optim.SGD(p, lr=1.0, momentum=0.9))
     assert trainer.monitor.looks == 1
     assert trainer.report[0].kind == "learning-rate" and not trainer.report.ok
     assert trainer.report[0].step <= 20 and "constant-output" in trainer.report.kinds()
@@ -288,5 +288,5 @@ def test_an_iterable_of_ones_own_is_not_gone_through_again(monkeypatch):
     monkeypatch.setattr("cconv.doctor.monitor.monitor.CREDIT", 1e-9)
     monkeypatch.setattr("cconv.doctor.monitor.monitor.SHARE", 1e-9)
     batches = Batches()
-    trainer = fitted(batches, optimizer=lambda p: optim.SGD(p, lr=20.0), validation=None)
+    trainer = fitted(batches, optimizer=lambda p: optim.SGD(p, lr=4.0, momentum=0.9), validation=None)
     assert batches.passes == 3 and "stalled-loss" in trainer.report.kinds()

@@ -50,6 +50,8 @@ class Course:
         self.first: Look | None = None
         self.epoch_steps = epoch_steps
         self.labels: np.ndarray | None = None
+        self.begun: dict[int, int] = {}  # how many batches begin with each class
+        self.same = 0  # and end with it
         self.constant: float | None = None
         self.best = -math.inf  # gain so far
         self.lr = self.decay = 0.0
@@ -62,6 +64,29 @@ class Course:
     @property
     def steps(self) -> int:
         return len(self.losses)
+
+    def ends(self, y: Any) -> None:
+        """Of each batch, looked at or not, whether it ends with the class that it begins with."""
+        if not isinstance(y, np.ndarray) or len(y) < 4:
+            return
+        if y.ndim == 1 and y.dtype.kind in "iu":
+            first, last = y.item(0), y.item(-1)
+        elif y.ndim == 2 and y.shape[1] > 1:
+            first, last = int(y[0].argmax()), int(y[-1].argmax())
+        else:
+            return
+        self.begun[first] = self.begun.get(first, 0) + 1
+        self.same += first == last
+
+    @property
+    def apart(self) -> bool:
+        """Whether batches of several classes were seen."""
+        return len(self.begun) > 1 or (self.labels is not None and int(np.count_nonzero(self.labels)) > 1)
+
+    def purity(self) -> tuple[float, float]:
+        """The share of batches that end with the class that they begin with, and the share that is due by chance."""
+        counts = np.array(list(self.begun.values()) or [1])
+        return self.same / counts.sum(), float(((counts / counts.sum()) ** 2).sum())
 
     def add(self, look: Look) -> None:
         """One more look, of a step whose loss is noted."""
@@ -99,6 +124,8 @@ class Course:
         if found is not None and isinstance(loss, (CrossEntropyLoss, NLLLoss)) and self.labels is not None:
             # Few labels look more alike than they are (Miller and Madow's correction).
             found += (np.count_nonzero(self.labels) - 1) / (2 * count)
+            if self.apart and np.count_nonzero(self.labels) == 1:
+                found = None  # looks at one class, of several
         self.constant = found if found is not None and found > 1e-9 else None
 
     def recent(self) -> float:

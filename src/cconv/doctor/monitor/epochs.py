@@ -13,6 +13,7 @@ from ...data.rows import leaves, take
 from ..findings import Finding
 from .course import Course
 
+_GAP = 10.0  # validation loss over training loss
 _PATIENCE = 2  # epochs since the best
 _WORSE, _BETTER = 1.3, 0.8  # validation loss over its least, training loss over what it was then
 _APART = 6.0  # squared differences of means over what is due by chance: up to 4 by other writers of the same digits
@@ -41,6 +42,15 @@ def overfitting(history: Sequence[dict[str, Any]], course: Course) -> Iterator[F
                 "callbacks=[cconv.train.BestWeights()] keeps the best epoch, EarlyStopping() ends after it",
                 "augment=..., nn.Dropout or weight_decay for weights that generalise",
             ),
+            evidence={"best_epoch": best + 1, "best": held[best], "now": now, "loss": train},
+        )
+    elif course.constant is not None and now > _GAP * train and now > course.constant / 2:
+        yield Finding(
+            "overfitting",
+            "warning",
+            f"the loss is {train:.3g}, val_loss {now:.3g}, and {course.constant:.3g} needs no look at the input: the "
+            "training examples are known by heart",
+            ("augment=..., nn.Dropout or weight_decay for weights that generalise", "# more examples"),
             evidence={"best_epoch": best + 1, "best": held[best], "now": now, "loss": train},
         )
 

@@ -136,14 +136,14 @@ class Watcher:
     @contextlib.contextmanager
     def watching(self, step: int) -> Iterator[Look]:
         """Within this context layers are looked at as they are called."""
-        begun = time.perf_counter()
+        begun = time.thread_time()
         self._look = look = Look(step)
         self._open.clear()
         with wrapped(self._layers, self._watched):
-            self.seconds += time.perf_counter() - begun
+            self.seconds += time.thread_time() - begun
             yield look
-            begun = time.perf_counter()
-        self.seconds += time.perf_counter() - begun
+            begun = time.thread_time()
+        self.seconds += time.thread_time() - begun
 
     def gradients(self) -> None:
         """Look at the gradients, before they are used."""
@@ -172,20 +172,20 @@ class Watcher:
                 within = self._open.pop()
             if within or path in self._look.layers:
                 return y, backward
-            begun = time.perf_counter()
+            begun = time.thread_time()
             seen = None
             # An error in here must not end a training.
             with np.errstate(all="ignore"), contextlib.suppress(Exception):
                 seen = self._seen(path, layer, args[0] if args else None, y)
-            self.seconds += time.perf_counter() - begun
+            self.seconds += time.thread_time() - begun
             if seen is None or not isinstance(layer, LINEAR):
                 return y, backward
 
             def watched_backward(grad_y: Any, need_x: bool = True) -> Any:
-                begun = time.perf_counter()
+                begun = time.thread_time()
                 if isinstance(grad_y, np.ndarray) and grad_y.ndim:
                     seen.grad = _rms(_rows(grad_y))
-                self.seconds += time.perf_counter() - begun
+                self.seconds += time.thread_time() - begun
                 return backward(grad_y, need_x=need_x)
 
             return y, watched_backward

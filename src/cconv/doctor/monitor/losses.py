@@ -14,7 +14,7 @@ _LONG_EPOCHS, _LONG_STEPS = 3, 500  # after which a loss that stays where it was
 _RISEN = 3.0  # times the best constant's loss
 _JUMPS = 0.02  # share of steps
 _TOGETHER = 32  # examples whose losses are one figure
-_PURE = 0.9  # share of a batch's examples that are of one class
+_BATCHES, _PURE = 10, 0.75  # that were seen; and the share of them that begin and end with the same class
 
 
 def findings(course: Course, epochs: float) -> Iterator[Finding]:
@@ -35,18 +35,14 @@ _ADAM = "optimizer = optim.Adam(model.parameters(), lr=1e-3)"
 
 
 def _sorted(course: Course) -> Iterator[Finding]:
-    looks = [look for look in course.looks if look.labels is not None and look.labels.sum() > 3]
-    if len(looks) < 3 or course.labels is None:
-        return
-    purity = float(np.median([look.labels.max() / look.labels.sum() for look in looks]))  # type: ignore[union-attr]
-    overall = course.labels.max() / course.labels.sum()
-    if purity > _PURE and purity - overall > (1 - overall) / 2:
-        classes = int(np.count_nonzero(course.labels))
+    purity, chance = course.purity()
+    classes = len(course.begun)
+    if sum(course.begun.values()) > _BATCHES and purity > _PURE and purity - chance > (1 - chance) / 2:
         yield Finding(
             "sorted-batches",
             "warning" if course.learns else "error",
-            f"{purity:.0%} of the examples of a batch are of one class, of {classes} that were seen: the data is "
-            "sorted, and not shuffled",
+            f"{purity:.0%} of the batches begin and end with the same of {classes} classes: the data is sorted, and "
+            "not shuffled",
             ("order = np.random.default_rng(0).permutation(len(y)); x, y = x[order], y[order]",),
             evidence={"purity": purity, "classes": classes},
         )

@@ -86,7 +86,6 @@ class Monitor:
         self._kinds: dict[str, set[str]] = {}  # that each judgement gave
         self._said: set[str] = set()
         self._say: Callable[[str], None] | None = None
-        self._apart = False  # whether targets differ
         self._epochs = 0
         self._epoch: tuple[Sequence[dict[str, Any]], Any, Any] = ((), None, None)  # the last one: history and data
         self._collects = True  # targets
@@ -100,7 +99,9 @@ class Monitor:
     def report(self) -> Report:
         """What was found so far."""
         # The first batch knows little of how often a label occurs.
-        before = [self._settled(f) for f in self._diagnosed or () if not (self._apart and f.kind in _OF_ALL_LABELS)]
+        before = [
+            self._settled(f) for f in self._diagnosed or () if not (self.course.apart and f.kind in _OF_ALL_LABELS)
+        ]
         during = {kind: self._settled(finding) for kind, finding in self._seen.items()}
         # What was wrong before the first step is not named twice; but step sizes are seen better in training.
         worst = {kind: min((f.rank for f in before if f.kind == kind), default=None) for kind in during}
@@ -154,8 +155,7 @@ class Monitor:
         """The weights have moved, after `count` batches, of which this is the first."""
         self.course.losses.append(loss)
         self._at += count
-        if not self._apart and self._batch:
-            self._apart = _differ(batch[1], self._batch[1])
+        self.course.ends(batch[1])
         if self._collects and (look is not None or len(batch[1]) < _SMALL):
             with self._timed():
                 self._collects = self.course.collect(outputs, batch[1])
@@ -349,7 +349,7 @@ class Monitor:
         """Whether there is time for a look; if not, when there may be."""
         each = self._looking / max(self.looks, 1)
         room = self._spare()
-        if room >= each or self._every_step:
+        if room >= each or self._every_step or not self.looks:
             return True
         self._next = step + max(1, int((each - room) / (SHARE * max(self._step_time(), 1e-6))))
         return False
@@ -359,8 +359,8 @@ class Monitor:
 
     @contextlib.contextmanager
     def _timed(self) -> Iterator[None]:
-        """Count the time; an error in here must not end a training."""
-        begun = time.perf_counter()
+        """Count the time, that of other processes apart; an error in here must not end a training."""
+        begun = time.thread_time()
         try:
             with np.errstate(all="ignore"):
                 yield
@@ -370,7 +370,7 @@ class Monitor:
                 self._broken = True
                 warnings.warn(f"Trainer: the doctor gave up: {type(error).__name__}: {error}", stacklevel=2)
         finally:
-            self.seconds += time.perf_counter() - begun
+            self.seconds += time.thread_time() - begun
 
 
 class _NotNow:
@@ -398,12 +398,6 @@ class Unwatched:
         """Nothing, as all others."""
 
     gradients = done = end_epoch = failed = end = begin
-
-
-def _differ(y: Any, first: Any) -> bool:
-    """Whether a batch's ends have another target than the first example of all."""
-    known = isinstance(y, np.ndarray) and isinstance(first, np.ndarray)
-    return known and len(y) > 0 and y.shape[1:] == first.shape[1:] and bool((y[[0, -1]] != first[:1]).any())
 
 
 def _decay(optimizer: Any) -> float:
