@@ -170,7 +170,10 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "bottleneck": (*_COURSE, "constant-output", "dead-units", "zero-gradient", "saturated"),
     "dropout-rate": (*_COURSE, "dead-units"),
     "backward-zero": ("zero-gradient", "vanishing-gradient", *_COURSE, "wrong-gradient"),
-    "wrong-gradient": (*_COURSE, "zero-gradient", "vanishing-gradient", "exploding-gradient", "learning-rate"),
+    "wrong-gradient": (
+        *(*_COURSE, "zero-gradient", "vanishing-gradient", "exploding-gradient", "learning-rate", "not-finite"),
+        "diverging-weights",
+    ),
     "no-gradient": ("zero-gradient", *_COURSE, "wrong-gradient"),
     "frozen": ("zero-gradient", *_COURSE),
     "examples-mixed": (*_COURSE,),
