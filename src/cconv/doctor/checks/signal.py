@@ -99,34 +99,36 @@ def _zeros_from(case: Case) -> Iterator[Finding]:
 
 
 def _saturated(case: Case) -> Iterator[Finding]:
-    worst: tuple[float, Call, np.ndarray] | None = None
-    found = []
+    # Those that a gradient passes all the same apart.
+    found: dict[bool, list[tuple[float, Call, np.ndarray]]] = {True: [], False: []}
     for call in case.watched.leaves:
         bounds = case.reach_of(call) if call.plain else None
         if bounds is None or not np.isfinite(bounds).all() or isinstance(call.layer, nn.Softmax):
             continue
         low, high = bounds
         room = _END * (high - low)
-        ends = np.logical_or(call.y < low + room, call.y > high - room) & np.logical_not(_passed(call))
-        share = float(ends.mean())
-        if share > SATURATED:
-            found.append(call)
-            if worst is None or share > worst[0]:
-                worst = share, call, ends
-    if worst is None:
+        ends = np.logical_or(call.y < low + room, call.y > high - room)
+        stopped = ends & np.logical_not(_passed(call))
+        if stopped.mean() > SATURATED:
+            found[False].append((float(stopped.mean()), call, stopped))
+        elif ends.mean() > SATURATED:
+            found[True].append((float(ends.mean()), call, ends))
+    passed = not found[False]
+    if passed and not found[True]:
         return
-    share, call, ends = worst
+    share, call, ends = max(found[passed], key=lambda item: item[0])
+    calls = [each for _, each, _ in found[passed]]
     mean = float(call.x.mean(dtype=np.float64))
     units = float(per_unit(ends).all(0).mean())
-    sources = [each.source for each in found if each.source is not None and isinstance(each.source.layer, LINEAR)]
+    sources = [each.source for each in calls if each.source is not None and isinstance(each.source.layer, LINEAR)]
     yield Finding(
         "saturated",
-        "error" if share > ALL_SATURATED else "warning",
-        f"{share:.0%} of the outputs of {listed([call, *(each for each in found if each is not call)])} are at the "
+        "note" if passed else "error" if share > ALL_SATURATED else "warning",
+        f"{share:.0%} of the outputs of {listed([call, *(each for each in calls if each is not call)])} are at the "
         f"ends of their range" + ("" if call.layer.parameters() else f" (mean before activation {mean:.3g})"),
         (redraw(case, sources) if sources else "x = (x - x.mean()) / x.std()",),
         call.path,
-        evidence={"saturated": share, "mean_input": mean, "units": units, "layers": len(found)},
+        evidence={"saturated": share, "mean_input": mean, "units": units, "layers": len(calls)},
     )
 
 
