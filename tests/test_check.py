@@ -189,10 +189,15 @@ def test_patient_2_digits_for_targets():
     train, _ = data.digits(scale=False)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 30, rng=0), nn.Sigmoid(), nn.Linear(30, 10, rng=1), nn.Sigmoid())
     wide = np.repeat(train.y[:, None], 10, 1)
-    for y, loss, labels in ((wide, nn.MSELoss(), "y[:, 0]"), (train.y, Difference(), "y")):
+    rows = "y = np.eye(10, dtype=np.float32)[{}]"
+    for y, loss, cure in (
+        (wide, nn.MSELoss(), rows.format("y[:, 0]")),
+        # This loss takes labels alone.
+        (train.y, Difference(), rows.format("y") + "; loss = nn.MSELoss()"),
+    ):
         report = cconv.check(model, train.x, y, loss)
         assert report[0].kind == "target-range", str(report)
-        assert report[0].cures[0] == f"y = np.eye(10, dtype=np.float32)[{labels}]"
+        assert report[0].cures[0] == cure
 
 
 def test_patient_3_one_filter():
@@ -516,3 +521,37 @@ def test_kinds_are_closed_and_each_has_a_section():
             later = any(order_of(effect, step) > order_of(kind, step) for step in (0, 1))
             # What was there before training may bring about what comes with it.
             assert later or _a_note(effect) or (kind, effect) == ("vanishing-gradient", "constant-output")
+
+
+def test_an_activation_within_a_layer_of_ones_own(digits):
+    class Units(nn.Linear):
+        def forward(self, x, train=True):
+            z, backward = super().forward(x, train)
+            y = (1 + np.tanh(z / 2)) / 2
+            return y, lambda grad_y, need_x=True: backward(grad_y * y * (1 - y), need_x)
+
+    x, y = digits
+    model = nn.Sequential(nn.Flatten(), Units(64, 30, rng=0), Units(30, 10, rng=1))
+    report = cconv.check(model, x, np.repeat(y[:, None], 10, 1).astype(np.float32), nn.MSELoss())
+    assert (report[0].kind, report[0].layer) == ("target-range", "2")
+    nn.init.uniform(model[1].weight, 0, 1, rng=0)
+    report = cconv.check(model, 100 * x, cases.one_hot(y), nn.MSELoss())
+    saturated = next(f for finding in report for f in (finding, *finding.consequences) if f.kind == "saturated")
+    assert saturated.layer == "1"
+    assert "mean before activation" not in saturated.cause
+
+
+def test_factors_of_ones_own_may_be_positive(digits):
+    class Factors(nn.Layer):
+        def __init__(self, channels):
+            self.scale = nn.Parameter(np.random.default_rng(0).uniform(0.5, 1.5, (channels, 1, 1)).astype(np.float32))
+
+        def forward(self, x, train=True):
+            def backward(grad_y, need_x=True):
+                self.scale.add_grad((grad_y * x).sum((0, 2, 3)).reshape(-1, 1, 1))
+                return grad_y * self.scale.value
+
+            return x * self.scale.value, backward
+
+    model = nn.Sequential(nn.Conv2d(1, 32, 3, rng=0), nn.ReLU(), Factors(32), nn.Flatten(), nn.Linear(1152, 10, rng=0))
+    assert not len(cconv.check(model, *digits, nn.CrossEntropyLoss()))

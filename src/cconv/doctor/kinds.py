@@ -170,7 +170,10 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "bottleneck": (*COURSE, "constant-output", "dead-units", "zero-gradient", "saturated"),
     "dropout-rate": (*COURSE, "dead-units"),
     "backward-zero": ("zero-gradient", "vanishing-gradient", *COURSE, "wrong-gradient"),
-    "wrong-gradient": (*COURSE, "zero-gradient", "vanishing-gradient", "exploding-gradient", "learning-rate"),
+    "wrong-gradient": (
+        *(*COURSE, "zero-gradient", "vanishing-gradient", "exploding-gradient", "learning-rate", "not-finite"),
+        "diverging-weights",
+    ),
     "no-gradient": ("zero-gradient", *COURSE, "wrong-gradient"),
     "frozen": ("zero-gradient", *COURSE),
     "examples-mixed": (*COURSE,),

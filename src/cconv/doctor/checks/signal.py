@@ -12,7 +12,7 @@ from ... import nn
 from ...data.rows import leaves
 from ..findings import Finding
 from ..watch import Call
-from .case import LINEAR, NORMS, Case, both, code, every, initialiser, listed, per_unit, redraw, rms
+from .case import LINEAR, NORMS, Case, both, code, every, initialiser, listed, per_unit, redraw, rms, weighing
 from .targets import Targets
 
 # Shares of a layer's outputs at the ends of their range, and of its units that never fire.
@@ -43,6 +43,7 @@ def signals(case: Case, targets: Targets) -> Iterator[Finding]:
     yield from _constant(case)
     yield from _first_loss(case, targets)
     yield from _gradients(case)
+    yield from _exploding(case)
 
 
 def _not_finite(case: Case) -> Iterator[Finding]:
@@ -98,33 +99,36 @@ def _zeros_from(case: Case) -> Iterator[Finding]:
 
 
 def _saturated(case: Case) -> Iterator[Finding]:
-    worst: tuple[float, Call, np.ndarray] | None = None
-    found = []
+    # Those that a gradient passes all the same apart.
+    found: dict[bool, list[tuple[float, Call, np.ndarray]]] = {True: [], False: []}
     for call in case.watched.leaves:
-        bounds = case.range_of(call) if call.plain else None
+        bounds = case.reach_of(call) if call.plain else None
         if bounds is None or not np.isfinite(bounds).all() or isinstance(call.layer, nn.Softmax):
             continue
         low, high = bounds
         room = _END * (high - low)
-        ends = np.logical_or(call.y < low + room, call.y > high - room) & np.logical_not(_passed(call))
-        share = float(ends.mean())
-        if share > SATURATED:
-            found.append(call)
-            if worst is None or share > worst[0]:
-                worst = share, call, ends
-    if worst is None:
+        ends = np.logical_or(call.y < low + room, call.y > high - room)
+        stopped = ends & np.logical_not(_passed(call))
+        if stopped.mean() > SATURATED:
+            found[False].append((float(stopped.mean()), call, stopped))
+        elif ends.mean() > SATURATED:
+            found[True].append((float(ends.mean()), call, ends))
+    passed = not found[False]
+    if passed and not found[True]:
         return
-    share, call, ends = worst
+    share, call, ends = max(found[passed], key=lambda item: item[0])
+    calls = [each for _, each, _ in found[passed]]
     mean = float(call.x.mean(dtype=np.float64))
     units = float(per_unit(ends).all(0).mean())
-    sources = [each.source for each in found if each.source is not None and isinstance(each.source.layer, LINEAR)]
+    sources = [each.source for each in calls if each.source is not None and isinstance(each.source.layer, LINEAR)]
     yield Finding(
         "saturated",
-        "error" if share > ALL_SATURATED else "warning",
-        f"{share:.0%} of the outputs of {call.name} are at the ends of their range (mean before activation {mean:.3g})",
+        "note" if passed else "error" if share > ALL_SATURATED else "warning",
+        f"{share:.0%} of the outputs of {listed([call, *(each for each in calls if each is not call)])} are at the "
+        f"ends of their range" + ("" if call.layer.parameters() else f" (mean before activation {mean:.3g})"),
         (redraw(case, sources) if sources else "x = (x - x.mean()) / x.std()",),
         call.path,
-        evidence={"saturated": share, "mean_input": mean, "units": units, "layers": len(found)},
+        evidence={"saturated": share, "mean_input": mean, "units": units, "layers": len(calls)},
     )
 
 
@@ -181,18 +185,25 @@ def _fading(case: Case) -> Iterator[Finding]:
     if len(calls) < 2:
         return
     first = rms(calls[0].x)
-    for call in calls[1:]:
+    # The signal is what differs between examples: tiny biases may keep tiny activations up when it is gone.
+    spreads = [rms(call.x.std(0, dtype=np.float64)) for call in calls]
+    for i, call in enumerate(calls):
         size = rms(call.x)
-        if 0 < size < LOST * min(first, 1.0):
-            yield Finding(
-                "vanishing-signal",
-                "error",
-                f"activations shrink from {first:.2g} at the input to {size:.1g} before {call.name}",
-                (redraw(case, calls),),
-                call.path,
-                evidence={"input": first, "size": size},
-            )
-            return
+        lost = 0 < size < LOST * min(first, 1.0)
+        if not (lost or (size < FLAT * first and 0 < spreads[i] < LOST * min(spreads[0], 1.0))):
+            continue
+        start = next((j for j in range(i) if spreads[j + 1] < 0.1 * spreads[j]), 0)
+        told = ", ".join(f"{spread:.1g}" for spread in spreads[: i + 1])
+        yield Finding(
+            "vanishing-signal",
+            "error" if lost else "warning",
+            f"the signal fades from {calls[start].name} on: what differs between examples is of size {told} from the "
+            f"input to {call.name}",
+            (redraw(case, calls),),
+            calls[start].path,
+            evidence={"input": first, "size": size, "spread": spreads[i]},
+        )
+        return
 
 
 def _constant(case: Case) -> Iterator[Finding]:
@@ -325,7 +336,6 @@ def _gradients(case: Case) -> Iterator[Finding]:
             call.path,
             evidence={"ratio": ratio, "layers": len(faded)},
         )
-    yield from _exploding(case, [call for call, _ in sized])
 
 
 def _normalised(case: Case, like: Call) -> str:
@@ -350,15 +360,20 @@ def _sizes(case: Case) -> list[tuple[Call, float]]:
     return found
 
 
-def _exploding(case: Case, calls: list[Call]) -> Iterator[Finding]:
+def _exploding(case: Case) -> Iterator[Finding]:
+    if case.grad is None:
+        return
     share = 1.0
     if getattr(case.loss, "reduction", "mean") == "sum" and isinstance(case.logits, np.ndarray):
         share = 1 / max(len(case.logits), 1)
     worst: tuple[float, Call | None, float] = (0.0, None, 0.0)
-    for call in calls:
-        size, weight = rms(call.layer.weight.grad) * share, rms(call.layer.weight.value)
-        if weight > 1e-3 * math.sqrt(1 / max(call.layer.weight.value[0].size, 1)) and size / weight > worst[0]:
-            worst = size / weight, call, size
+    for call in case.watched.leaves:
+        for _, parameter in weighing(call):
+            if parameter._grad is None:
+                continue
+            size, weight = rms(parameter.grad) * share, rms(parameter.value)
+            if weight > 1e-3 * math.sqrt(1 / parameter.value[0].size) and size / weight > worst[0]:
+                worst = size / weight, call, size
     ratio, worst_call, size = worst
     if worst_call is not None and ratio > STRONG:
         yield Finding(

@@ -13,7 +13,7 @@ from ...nn.layer import Parameter, pair_of
 from ..findings import Finding
 from ..gradcheck import gradcheck
 from ..watch import Call
-from .case import LINEAR, NORMS, PASSING, Case, code, every
+from .case import LINEAR, NORMS, PASSING, Case, code, every, listed
 
 # A relative error of a gradient in float64 (CS231n).
 WRONG = 1e-4
@@ -195,6 +195,7 @@ def of_ones_own(case: Case, left: Callable[[], float]) -> Iterator[Finding]:
     `left` gives the seconds that are left.
     """
     seen: set[int] = set()
+    wrong: dict[tuple[type, str, str, str], list[Call]] = {}
     for call in case.watched.calls:
         layer = call.layer
         if id(layer) in seen or type(layer).__module__.startswith("cconv."):
@@ -210,12 +211,30 @@ def of_ones_own(case: Case, left: Callable[[], float]) -> Iterator[Finding]:
                     call.path,
                 )
         if call.leaf and call.plain and left() > 0:
-            yield from _checked(call.layer, call.x[:2], None, f"backward of {call.name}", code(call.path), call.path)
+            wrong.setdefault((type(layer), *_checked(call.layer, call.x[:2])), []).append(call)
     loss = case.loss
     if not type(loss).__module__.startswith("cconv.") and isinstance(case.logits, np.ndarray) and left() > 0:
         few = slice(0, 4)
-        given = case.logits[few], take(case.y, few)
-        yield from _checked(_AsLoss(loss), *given, f"the gradient of {type(loss).__name__}", "loss", "")
+        severity, told, slip = _checked(_AsLoss(loss), case.logits[few], take(case.y, few))
+        if told:
+            yield Finding(
+                "wrong-gradient",
+                severity,
+                f"{type(loss).__name__} gives {told}",
+                ("print(cconv.gradcheck(loss, model(x[:4]), y[:4]))",),
+                evidence={"slip": slip},
+            )
+    # A wrong gradient spoils those of the layers before: the last layer's first.
+    for (_, severity, told, slip), calls in reversed(wrong.items()):
+        if told:
+            yield Finding(
+                "wrong-gradient",
+                severity,
+                f"backward of {listed(calls)} gives {told}",
+                (f"print(cconv.gradcheck({code(calls[0].path)}, x))",),
+                calls[0].path,
+                evidence={"slip": slip, "layers": len(calls)},
+            )
 
 
 class _AsLoss(nn.Loss):
@@ -229,26 +248,24 @@ class _AsLoss(nn.Loss):
         return self._loss.forward(logits, target)
 
 
-def _checked(layer: Any, x: Any, y: Any, who: str, where: str, path: str) -> Iterator[Finding]:
-    """A few numerical gradients. What cannot be checked so, as it is random or of float32 alone, is left."""
+def _checked(layer: Any, x: Any, y: Any = None) -> tuple[str, str, str]:
+    """A few numerical gradients: severity, what is wrong, and the slip; "" where all is well.
+
+    What cannot be checked so, as it is random or of float32 alone, is left.
+    """
     try:
         report = gradcheck(layer, x, y, samples=12)
     except Exception:
-        return
+        return "", "", ""
     wrong = {name: error for name, error in report.errors.items() if error > WRONG}
     if not wrong:
-        return
-    how = report.diagnosis[0] if report.diagnosis and report.diagnosis[0].slip != "unknown" else None
-    sizes = ", ".join(f"{name} by {error:.2g}" for name, error in wrong.items())
-    told = f": {how.text}" if how is not None else ""
-    yield Finding(
-        "wrong-gradient",
-        "error" if _astray(report, wrong) else "warning",
-        f"{who} is not the derivative of its forward, off in {sizes} (relative error){told}",
-        (f"print(cconv.gradcheck({where}, {'x' if y is None else 'model(x[:4]), y[:4]'}))",),
-        path,
-        evidence={"max_error": report.max_error, "slip": how.slip if how is not None else "unknown"},
-    )
+        return "", "", ""
+    severity = "error" if _astray(report, wrong) else "warning"
+    known = next((d for d in report.diagnosis if d.slip != "unknown" and d.array in wrong), None)
+    if known is not None:
+        return severity, f"a wrong gradient of {known.array}: {known.text}", known.slip
+    sizes = ", ".join(f"{name} by {error:.2g} of its size" for name, error in wrong.items())
+    return severity, f"wrong gradients, off in {sizes}", "unknown"
 
 
 def _astray(report: Any, wrong: Iterable[str]) -> bool:

@@ -300,14 +300,14 @@ def _bounds(case: Case) -> tuple[float, float]:
     if isinstance(case.loss, nn.BCELoss):
         return 0.0, 1.0
     last = case.last
-    found = case.range_of(last) if last is not None else None
+    found = case.reach_of(last) if last is not None else None
     return found if found is not None else (-np.inf, np.inf)
 
 
 def _of_own_loss(case: Case, targets: Targets) -> Iterator[Finding]:
     """A loss of one's own: does it ask for more even of outputs that are at the end of their range?"""
     last = case.last
-    bounds = case.range_of(last) if last is not None else None
+    bounds = case.reach_of(last) if last is not None else None
     if bounds is None or not np.isfinite(bounds).all() or last is None:
         return
     pushed = []
@@ -328,20 +328,33 @@ def _of_own_loss(case: Case, targets: Targets) -> Iterator[Finding]:
         end, share = (high, pushed[1]) if pushed[1] >= pushed[0] else (low, pushed[0])
         y = targets.sample
         digits = y.ndim == 1 and y.dtype.kind in "iu" and case.logits.ndim == 2
-        told = f": y runs from {y.min():.3g} to {y.max():.3g}" if y.dtype.kind in "iuf" and y.size else ""
+        told = f" (y runs from {y.min():.3g} to {y.max():.3g})" if y.dtype.kind in "iuf" and y.size else ""
+        told += ": digits where one-hot rows are due?" if digits else ""
+        rows = f"y = np.eye({case.logits.shape[1]}, dtype=np.float32)[y]"
         cures = (
-            (f"y = np.eye({case.logits.shape[1]}, dtype=np.float32)[y]",)
+            (rows if _takes_rows(case) else both(rows, "loss = nn.MSELoss()"),)
             if digits
             else (f"y = {low:g} + {high - low:g} * (y - y.min()) / (y.max() - y.min())",)
         )
         yield Finding(
             "target-range",
             "error",
-            f"at outputs of {end:g}, where {last.name} ends, the loss asks {share:.0%} of them to go further{told}",
+            f"targets are out of reach: at outputs of {end:g}, where {last.name} ends, the loss asks {share:.0%} of "
+            f"them to go further{told}",
             cures,
             last.path,
             evidence={"low": low, "high": high, "pushed": share},
         )
+
+
+def _takes_rows(case: Case) -> bool:
+    """Whether a loss of one's own compares outputs with targets of the same shape."""
+    try:
+        with np.errstate(all="ignore"):
+            value, backward = case.loss.forward(case.logits, np.zeros_like(case.logits))
+            return bool(np.isfinite(value).all()) and np.shape(backward()) == case.logits.shape
+    except Exception:
+        return False
 
 
 def contradicting(x: Any, y: Any) -> Iterator[Finding]:

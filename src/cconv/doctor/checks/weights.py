@@ -10,7 +10,7 @@ import numpy as np
 from ...nn import init
 from ..findings import Finding
 from ..watch import Call
-from .case import Case, code, listed, own_weight, redraw, rms
+from .case import LINEAR, Case, both, code, listed, own_weight, redraw, rms, weighing
 
 # A weight's spread over the smallest and the largest of the usual initialisers for its shape.
 TINY, SMALL, LARGE = 0.05, 0.2, 3.0
@@ -43,7 +43,7 @@ def weights(case: Case) -> Iterator[Finding]:
         )
     calls = [call for call in calls if call not in zeros]
     yield from _alike(case, calls)
-    yield from _signs(case, calls)
+    yield from _signs(case)
     yield from _scales(case, calls)
     yield from _from_image(case, calls)
     yield from _biases(case, calls)
@@ -94,31 +94,41 @@ def _same_rows(call: Call) -> bool:
     return bool(np.abs(rows - rows[:1]).max() <= 1e-5 * np.abs(rows).max())
 
 
-def _signs(case: Case, calls: list[Call]) -> Iterator[Finding]:
-    found = []
-    for call in calls:
-        weight = call.layer.weight
-        if weight.value.size >= _ENOUGH and weight.trainable:
-            positive = float((weight.value > 0).mean())
-            negative = float((weight.value < 0).mean())
-            if max(positive, negative) > 0.97 and max(positive, negative) > 30 * min(positive, negative):
-                found.append((call, positive > negative))
+def _signs(case: Case) -> Iterator[Finding]:
+    """Of layers of one's own, too, if their weights were drawn; what those are for is not known."""
+    found: dict[int, tuple[Call, str, np.ndarray]] = {}
+    for call in case.watched.leaves:
+        for name, parameter in weighing(call) if call.plain else ():
+            value = parameter.value
+            positive, negative = float((value > 0).mean()), float((value < 0).mean())
+            alone = max(positive, negative) > 0.97 and max(positive, negative) > 30 * min(positive, negative)
+            drawn = isinstance(call.layer, LINEAR) or (np.ptp(value) > 0 and not _scales_alone(call, value))
+            if value.size >= _ENOUGH and alone and drawn and id(parameter) not in found:
+                found[id(parameter)] = call, name, value
     if not found:
         return
-    call, positive = found[0]
-    value = call.layer.weight.value
-    fan = init.fan(value.shape)[0]
+    layers = list({id(call): call for call, _, _ in found.values()}.values())
+    call, name, value = next(iter(found.values()))
+    known = [each for each in layers if isinstance(each.layer, LINEAR)]
+    taps = {"fan_in": init.fan(value.shape)[0]} if call in known else {}
     mean = float(value.mean(dtype=np.float64))
-    sign = "positive" if positive else "negative"
+    own = [f"{code(each.path)}.{name}.value" for each, name, _ in found.values() if each not in known]
+    shifted = [f"{weight} -= {weight}.mean()" for weight in own]
     yield Finding(
         "positive-weights",
-        "error",
-        f"the weights of {listed([each for each, _ in found])} are all {sign} (mean {mean:.3g}): the {fan} terms "
-        "of a sum add up instead of balancing",
-        (redraw(case, [each for each, _ in found]),),
+        "error" if known else "warning",
+        f"the weights of {listed(layers)} are all {'positive' if mean > 0 else 'negative'} (mean {mean:.3g}): the "
+        + "".join(f"{count} " for count in taps.values())
+        + "terms of a sum add up instead of balancing",
+        (both(redraw(case, known) if known else "", *shifted),),
         call.path,
-        evidence={"mean": mean, "std": value.std(dtype=np.float64), "fan_in": fan, "layers": len(found)},
+        evidence={"mean": mean, "std": value.std(dtype=np.float64), "layers": len(layers), **taps},
     )
+
+
+def _scales_alone(call: Call, value: np.ndarray) -> bool:
+    """Whether it may be a factor for each channel or place, which is positive as a rule."""
+    return call.x.shape == call.y.shape and sum(n > 1 for n in value.shape) < 2
 
 
 def usual(shape: tuple[int, ...]) -> tuple[float, float]:
@@ -184,18 +194,19 @@ def _from_image(case: Case, calls: list[Call]) -> Iterator[Finding]:
             usual_rule = any(abs(math.sqrt(rule) - bound) <= 2 * room * bound for rule in rules)
             if -0.002 * bound <= math.sqrt(fan) - bound <= max(4 * room, 0.004) * bound and not usual_rule:
                 right = math.sqrt(6 / (fan_in + fan_out))
-                # The last layer drawn alike: what it can give at all.
+                # Of the layers drawn alike, the largest sum behind the first layer: what they can give at all.
                 alike = [
                     each for each in calls if abs(float(np.abs(each.layer.weight.value).max()) - bound) < 0.03 * bound
                 ]
-                largest = float(np.abs(alike[-1].y).max())
+                largest, widest = max(
+                    ((float(np.abs(each.y).max()), each) for each in alike[1:] or alike), key=lambda pair: pair[0]
+                )
                 yield Finding(
                     "fan-from-image",
                     "warning",
                     f"weights of {call.name} lie within {bound:.3g}, which is sqrt({text}): the fan is counted in "
-                    "filter taps, "
-                    f"{fan_in} in and {fan_out} out, and gives {right:.3g} "
-                    f"(as it is, no sum of {alike[-1].name} is larger than {largest:.3g})",
+                    f"filter taps, {fan_in} in and {fan_out} out, which gives {right:.3g}. With these weights sums in "
+                    f"{widest.name} stay within {largest:.2g}: if you saw far larger ones, then with other weights",
                     (redraw(case, alike),),
                     call.path,
                     evidence={

@@ -194,6 +194,8 @@ class Monitor:
     def end_epoch(self, history: Sequence[dict[str, Any]], train: Any, held_out: Any) -> None:
         """An epoch is over, and in the history."""
         self._epochs += 1
+        # An iterable tells its length by ending.
+        self.course.epoch_steps = self.course.epoch_steps or self.course.steps
         self._epoch = history, train, held_out
         with self._timed():
             self._diagnose_cheaply()

@@ -177,7 +177,8 @@ def variants(point: Point, options: tuple) -> Iterator[Variant]:
         yield Variant("x", "overlap_overwritten", text, hint, overwritten)
     if stride > 1:
         text = f"the stride is left out: errors {stride} places apart are put side by side"
-        hint = f"place grad_y[i] at i * {stride}, with {stride - 1} zeros between (padding first, cut off afterwards)"
+        between = "a zero" if stride == 2 else f"{stride - 1} zeros"
+        hint = f"place grad_y[i] at i * {stride}, with {between} between (padding first, cut off afterwards)"
         for offset in {(0, 0), (-pads[0], -pads[1])}:
             yield Variant("x", "stride_not_expanded", text, hint, side_by_side(*offset))
         hint = f"grad_weight[r] sums grad_y[i] * x[i * {stride} + r]"

@@ -209,7 +209,7 @@ def _error_times(point: Point, name: str) -> Iterator[Guess]:
     flat = array.reshape(-1)
     if y.ndim != 2:
         return
-    inputs = "the gradient of the weight is returned: error times input, where error times weight is due"
+    inputs = "grad_weight is returned as grad_x: error times input, where error times weight is due"
 
     def rows(factor: Any) -> Values:
         each = array.size // y.shape[0]

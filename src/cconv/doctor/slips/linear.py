@@ -43,7 +43,7 @@ def variants(point: Point, options: tuple) -> Iterator[Variant]:
     if matrix.shape[0] == matrix.shape[1]:
         text, hint = "the weight stands transposed", f"grad_x = grad_y @ weight{'.T' if turned else ''}"
         yield Variant("x", "transposed_weight", text, hint, lambda d: d @ matrix.T)
-    text = "the gradient of the weight is returned: error times input, where error times weight is due"
+    text = "grad_weight is returned as grad_x: error times input, where error times weight is due"
     hint = f"grad_x = grad_y @ weight{'.T' if turned else ''}"
     yield Variant("x", "swapped", text, hint, lambda d: d.sum(1, keepdims=True) * x)
     yield Variant("x", "swapped", text, hint, lambda d: np.broadcast_to((d[:, :1].T @ x), x.shape))
@@ -54,5 +54,5 @@ def variants(point: Point, options: tuple) -> Iterator[Variant]:
         yield Variant(bias, "", "", "", lambda d: d.sum(0) if point.arrays[bias].size > 1 else d.sum())
         text, hint = "the gradient of the weight stands in the bias's place", "the sum of grad_y over the examples"
         yield Variant(bias, "bias_from_weight", text, hint, lambda d: spread(d.T @ x, bias, point, np.sum))
-        text = "it is updated with the mean of the weight's gradients"
+        text = "the mean of the weight's gradients stands in its place"
         yield Variant(bias, "bias_from_weight", text, hint, lambda d: spread(d.T @ x, bias, point, np.mean))
