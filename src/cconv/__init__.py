@@ -17,6 +17,7 @@
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from . import data, functional, metrics, models, nn, optim, train
 from ._checks import FormatError
@@ -24,8 +25,10 @@ from ._random import manual_seed
 from ._shapes import conv_output_size
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
-from .doctor import check, gradcheck
 from .train import Checkpoint, Trainer
+
+if TYPE_CHECKING:
+    from .doctor import check, gradcheck
 
 __all__ = [
     "Checkpoint",
@@ -49,8 +52,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    # The reference is for reading and tests: training scripts do not pay for its import.
+def __getattr__(name: str) -> Any:
+    # Training scripts do not pay for the import of what is for reading, for tests, and for trouble.
     if name == "reference":
         return importlib.import_module(".reference", __name__)
+    if name in ("check", "gradcheck"):
+        return getattr(importlib.import_module(".doctor", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

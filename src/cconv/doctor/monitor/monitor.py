@@ -15,7 +15,7 @@ import numpy as np
 from ...data.rows import leaves, take
 from ...nn.layer import Layer
 from ...optim import Optimizer
-from ..check import first_look
+from ..checkup import first_look
 from ..experiment import Experiment
 from ..findings import Finding, Report
 from ..folding import folded
