@@ -389,6 +389,119 @@ def test_a_parameter_without_gradient(digits):
     assert "no-gradient" in report.kinds()
 
 
+def test_saturation_where_the_gradient_passes_is_none(digits):
+    class Sign(nn.Layer):
+        """With a straight-through gradient."""
+
+        def forward(self, x, train=True):
+            return np.sign(x), lambda grad_y, need_x=True: grad_y * (np.abs(x) <= 1)
+
+    report = cconv.check(cases.mlp([64, 64, 10], Sign), *digits, nn.CrossEntropyLoss())
+    assert report.ok and all(f.severity == "note" for f in report if f.kind == "saturated"), str(report)
+
+
+def test_what_learns_all_the_same_is_no_error(digits):
+    """Small positive weights come to 96 %, those of LeNet-5 to 10 %."""
+    nets = {}
+    for name, model in (("mlp", cases.mlp([64, 64, 10], nn.ReLU)), ("lenet5", models.lenet5(10, (1, 8, 8)))):
+        model = cases.drawn(model, lambda p: nn.init.uniform(p, 0, 0.05, rng=0))
+        nets[name] = cconv.check(model, *digits, nn.CrossEntropyLoss())
+    assert [nets[name][0].kind for name in nets] == ["positive-weights"] * 2
+    assert nets["mlp"].ok and not nets["lenet5"].ok
+
+
+@pytest.mark.parametrize(
+    "make, kind, severity",
+    [
+        (lambda p: optim.SGD(p, lr=30.0, momentum=0.9), "learning-rate", "error"),
+        (lambda p: optim.Adam(p, lr=1e-9), "learning-rate", "warning"),
+        (lambda p: optim.SGD(p, lr=0.0), "learning-rate", "warning"),
+        (lambda p: optim.SGD(p, lr=0.01, momentum=1.0), "learning-rate", "warning"),
+        (lambda p: optim.Adam(p, weight_decay=1.0), "weight-decay", "warning"),
+        (lambda p: optim.AdamW(p, weight_decay=50.0), "weight-decay", "warning"),
+        (lambda p: optim.SGD(p, lr=0.1, weight_decay=1.0), "weight-decay", "warning"),
+        (lambda p: optim.Adam(p[-2:]), "frozen", "warning"),
+    ],
+)
+def test_optimisers_that_learn_badly(make, kind, severity, digits):
+    s = cases.setup(cases.TUNED["mlp"], *digits)
+    s.optimizer = make(s.model.parameters())
+    report = s.check()
+    assert (report[0].kind, report[0].severity) == (kind, severity), str(report)
+
+
+def test_frozen_parameters_are_judged_by_what_is_left(digits):
+    severities = []
+    for trained in (lambda p: p.value.ndim == 1, lambda p: False, lambda p: p.value.shape[0] == 10):
+        s = cases.setup(cases.TUNED["mlp"], *digits, optimizer=False)
+        for parameter in s.model.parameters():
+            parameter.trainable = trained(parameter)
+        severities.append(next(f.severity for f in s.check() if f.kind == "frozen"))
+    assert severities == ["error", "error", "note"]  # biases alone: 16 examples cannot be learned, either
+
+
+def test_a_wrong_gradient_is_named_with_its_slip(digits):
+    def made(slip):
+        class Own(nn.Layer):
+            def forward(self, x, train=True):
+                y = np.tanh(x)
+                return y, lambda grad_y, need_x=True: slip(grad_y, y)
+
+        return cconv.check(cases.mlp([64, 20, 10], Own), *digits, nn.CrossEntropyLoss())[0]
+
+    missing, turned = made(lambda g, y: g), made(lambda g, y: g * (y * y - 1))
+    assert (missing.kind, missing.severity, missing.evidence["slip"]) == (
+        *("wrong-gradient", "warning"),
+        "derivative_missing",
+    )
+    assert "derivative" in missing.cause
+    assert (turned.kind, turned.severity, turned.evidence["slip"]) == ("wrong-gradient", "error", "sign")
+
+
+def test_a_wrong_gradient_of_a_loss_of_ones_own(digits):
+    class Own(nn.Loss):
+        def forward(self, logits, target):
+            value, backward = nn.CrossEntropyLoss().forward(logits, target)
+            return value, lambda grad_loss=1.0: -backward(grad_loss)
+
+    class Count(nn.Loss):
+        def forward(self, logits, target):
+            return (logits.argmax(1) != target).mean(), lambda grad_loss=1.0: np.zeros_like(logits)
+
+    model = cases.mlp([64, 20, 10], nn.ReLU)
+    assert cconv.check(model, *digits, Own())[0].kind == "wrong-gradient"
+    report = cconv.check(model, *digits, Count())
+    assert report[0].kind == "zero-gradient" and "no slope" in report[0].cause
+
+
+def test_what_lets_next_to_nothing_through(digits):
+    x, y = digits
+    narrow = nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Tanh(), nn.Linear(1, 10))
+    assert "bottleneck" in cconv.check(narrow, x, y, nn.CrossEntropyLoss()).kinds()
+    dropped = nn.Sequential(nn.Flatten(), nn.Linear(64, 99), nn.ReLU(), nn.Dropout(0.95), nn.Linear(99, 10))
+    assert "dropout-rate" in cconv.check(dropped, x, y, nn.CrossEntropyLoss()).kinds()
+    weight = (np.arange(10) > 4).astype(np.float32)
+    report = cconv.check(cases.mlp([64, 20, 10], nn.ReLU), x, y, nn.CrossEntropyLoss(weight=weight))
+    assert report[0].kind == "class-imbalance" and "5 of 10 classes" in report[0].cause
+
+
+def test_targets_of_several_outputs(digits):
+    class Two(nn.Layer):
+        def __init__(self):
+            self.one, self.two = nn.Linear(64, 10, rng=0), nn.Linear(64, 3, rng=1)
+
+        def forward(self, x, train=True):
+            (a, back_a), (b, back_b) = self.one.forward(x, train), self.two.forward(x, train)
+            return (a, b), lambda grads, need_x=True: back_a(grads[0]) + back_b(grads[1])
+
+    x, y = digits
+    loss = nn.MultiLoss([nn.CrossEntropyLoss(), nn.CrossEntropyLoss()])
+    flat = x.reshape(len(x), -1)
+    assert not cconv.check(Two(), flat, (y, y % 3), loss).errors
+    report = cconv.check(Two(), flat, (y, y % 4), loss)
+    assert report[0].kind == "label-range" and report[0].cause.startswith("output 1: labels run from 0 to 3")
+
+
 # Promises
 
 

@@ -167,8 +167,8 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "squashed-logits": (*COURSE, "saturated"),
     "dropout-before-output": (*COURSE, "initial-loss"),
     "no-activation": ("missing-activation", *COURSE),
-    "bottleneck": (*COURSE, "constant-output", "dead-units", "zero-gradient", "saturated"),
-    "dropout-rate": (*COURSE, "dead-units"),
+    "bottleneck": (*_BLOCKED, "dead-units", "saturated", "learning-rate"),
+    "dropout-rate": (*_BLOCKED, "dead-units", "learning-rate"),
     "backward-zero": ("zero-gradient", "vanishing-gradient", *COURSE, "wrong-gradient"),
     "wrong-gradient": (
         *(*COURSE, "zero-gradient", "vanishing-gradient", "exploding-gradient", "learning-rate", "not-finite"),
@@ -201,7 +201,10 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "diverging-weights": (*COURSE, "constant-output", "dead-units", "saturated", "exploding-gradient"),
     "diverging-loss": ("oscillating-loss", "stalled-loss"),
     "oscillating-loss": ("stalled-loss",),
-    "validation-inputs": ("overfitting",),
+    "validation-inputs": (
+        "validation-targets",
+        "overfitting",
+    ),
     "input-ignored": (
         "constant-output",
         "dead-units",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ class Targets:
 def before_loss(case: Case, targets: Targets) -> Iterator[Finding]:
     """What can be said before the loss is computed."""
     logits, y = case.logits, targets.sample
+    if isinstance(case.loss, nn.MultiLoss):
+        yield from _each_loss(case, targets)
+        return
     if not isinstance(y, np.ndarray) or not isinstance(logits, np.ndarray):
         return
     scanned = targets.whole if isinstance(targets.whole, np.ndarray) else y
@@ -62,6 +66,24 @@ def before_loss(case: Case, targets: Targets) -> Iterator[Finding]:
     ):
         yield from _balance(case, whole)
         yield from _weightless(case.loss, whole)
+
+
+def _each_loss(case: Case, targets: Targets) -> Iterator[Finding]:
+    """The same for each output, its loss and its target."""
+    many, losses = targets.sample, case.loss._losses
+    try:
+        parts = [
+            (key, replace(case, loss=loss, logits=case.logits[key]), Targets(targets.whole[key], many[key]))
+            for key, loss in losses.items()
+        ]
+    except (KeyError, IndexError, TypeError):
+        return  # the loss says that there are not as many
+    for key, part, goals in parts:
+        for finding in before_loss(part, goals):
+            finding.cause = f"output {key!r}: {finding.cause}"
+            yield finding
+    mended = {key: goals.sample for key, _, goals in parts}
+    targets.sample = mended if isinstance(many, dict) else tuple(mended.values())
 
 
 def _labels(case: Case, targets: Targets) -> Iterator[Finding]:

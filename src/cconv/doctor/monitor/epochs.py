@@ -44,7 +44,7 @@ def overfitting(history: Sequence[dict[str, Any]], course: Course) -> Iterator[F
             ),
             evidence={"best_epoch": best + 1, "best": held[best], "now": now, "loss": train},
         )
-    elif course.constant is not None and now > _GAP * train and now > course.constant / 2:
+    elif course.constant is not None and now > _GAP * train and now > course.constant / 4:
         yield Finding(
             "overfitting",
             "warning",
@@ -148,7 +148,7 @@ def _elsewhere(train: np.ndarray, held: np.ndarray, record: dict[str, Any]) -> I
             "validation-inputs",
             "warning",
             f"where in an image values are large differs between validation and training, {apart:.3g} times as much "
-            "as by chance: are they turned, or transposed?",
+            "as by chance: are they turned, transposed, inverted?",
             ("plt.imshow(train.x.mean((0, 1))); plt.imshow(validation.x.mean((0, 1)))",),
             evidence={"ratio": apart},
         )

@@ -324,7 +324,8 @@ class Monitor:
         """What should keep a network from learning, and does not, is no error."""
         finding = copy.copy(finding)
         finding.consequences = []
-        if finding.severity == "error" and finding.kind in BY_DEGREE and self.course.learns:
+        learned = self.course.learns and finding.kind != "not-finite"  # which ends a training
+        if finding.severity == "error" and finding.kind in BY_DEGREE and learned:
             finding.severity = "warning"
         return finding
 
