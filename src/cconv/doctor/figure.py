@@ -41,7 +41,7 @@ def figure(series: Series, title: str, named: dict[str, str]) -> Any:
         told = named.get(layer.path, "")
         for column, (histograms, colours) in enumerate(((layer.activations, "Blues"), (layer.gradients, "Oranges"))):
             ax = drawn.add_subplot(grid[row, column])
-            _draw_histograms(ax, histograms, colours)
+            draw_histograms(ax, histograms, colours)
             if row == 1:
                 ax.set_title(("activations", "size of the gradient")[column], loc="right", fontsize=8, color="gray")
             if row < rows:
@@ -76,7 +76,7 @@ def _draw_loss(ax: Any, losses: list[float]) -> None:
     ax.tick_params(labelsize=7)
 
 
-def _draw_histograms(ax: Any, histograms: Histograms, colours: str) -> None:
+def draw_histograms(ax: Any, histograms: Histograms, colours: str) -> None:
     """A column a step, a row a bin; below sizes a row for zeros."""
     from matplotlib.colors import PowerNorm
 
