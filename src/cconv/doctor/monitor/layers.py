@@ -16,7 +16,7 @@ from .course import Course
 from .look import Look
 
 _AGREE = 2  # looks that must say the same
-_EXAMPLES = 128  # over which a unit must be silent to be called dead
+_EXAMPLES = 64  # over which a unit must be silent to be called dead
 DEAD = 0.6
 SATURATED, ALL_SATURATED = 0.5, 0.9
 FADED, GONE = 1e-5, 1e-8
@@ -50,8 +50,8 @@ def activities(course: Course) -> list[Activity]:
     found = []
     for path, seen in now.layers.items():
         each = Activity(path, seen.kind, seen.size, seen.active, math.nan, seen.ends, seen.grad)
-        if (silent := _silent(course, path)) is not None:
-            each.silent = float(silent.mean())
+        if (found_silent := _silent(course, path)) is not None:
+            each.silent = float(found_silent[0].mean())
         weight = now.weights.get(f"{path}.weight" if path else "weight")
         if weight is not None and weight.size > 0:
             each.grad_to_weight, each.step_to_weight = weight.grad / weight.size, weight.update / weight.size
@@ -59,12 +59,20 @@ def activities(course: Course) -> list[Activity]:
     return found
 
 
-def _silent(course: Course, path: str) -> np.ndarray | None:
-    """Which units fired in none of the last looks; None where there are too few, or none that can be silent."""
-    fired = [each.fired for look in _last(course, path) if (each := look.layers[path]).fired is not None]
-    if len(fired) < _AGREE or any(len(each) != len(fired[0]) for each in fired):
+def _silent(course: Course, path: str) -> tuple[np.ndarray, int] | None:
+    """Which units have not fired for how many examples, or all in the last looks; None where it is not known."""
+    seen = [look.layers[path] for look in reversed(_last(course, path))]
+    fired = [each.fired for each in seen if each.fired is not None]
+    if len(fired) < _AGREE or len(fired) < len(seen) or any(len(each) != len(fired[0]) for each in fired):
         return None
-    return np.logical_not(np.any(fired, axis=0))
+    if not np.any(fired[:_AGREE]):
+        return np.ones(len(fired[0]), bool), sum(each.examples for each in seen[:_AGREE])
+    examples, awake = np.zeros(len(fired[0])), np.zeros(len(fired[0]), bool)
+    for each, fires in zip(seen, fired, strict=True):
+        awake |= fires
+        examples[~awake] += each.examples
+    silent = examples >= _EXAMPLES
+    return silent, int(examples[silent].min(initial=sum(each.examples for each in seen)))
 
 
 def _last(course: Course, path: str) -> list[Look]:
@@ -74,13 +82,13 @@ def _last(course: Course, path: str) -> list[Look]:
 def _dead(course: Course) -> Iterator[Finding]:
     """Units that fired for none of all the examples that were seen: not merely a sparse layer."""
     for path, seen in course.looks[-1].layers.items():
-        silent = _silent(course, path)
-        if silent is None:
+        found = _silent(course, path)
+        if found is None:
             continue
-        examples = sum(look.layers[path].examples for look in _last(course, path))
+        silent, examples = found
         share = float(silent.mean())
         all_dead = share == 1
-        if share < DEAD or (examples < _EXAMPLES and not all_dead) or not math.isfinite(seen.before):
+        if share < DEAD or not math.isfinite(seen.before):
             continue
         name = _name(path, seen.kind)
         yield Finding(
