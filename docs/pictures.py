@@ -984,9 +984,7 @@ def report_plot(kind: str) -> Any:
     model = mlp(64, 32, 32, 10, activation=nn.Sigmoid, draw=lambda p: nn.init.uniform(p, 0, 1))
     nn.init.xavier_uniform(model[5].weight)
     with matplotlib.rc_context(matplotlib.rcParamsDefault):
-        figure = cconv.check(model, X, Y, nn.CrossEntropyLoss(), optimizer=optim.SGD(model.parameters(), lr=0.1)).plot()
-    figure.set_dpi(80)
-    return figure
+        return cconv.check(model, X, Y, nn.CrossEntropyLoss(), optimizer=optim.SGD(model.parameters(), lr=0.1)).plot()
 
 
 def save(figure: Any, path: Path) -> int:
