@@ -257,7 +257,15 @@ def gradient_sizes(case: Experiment) -> dict[str, float]:
 
 @picture
 def input_layout(kind: str) -> Figure:
-    image = X[0, 0, :, :, None] * np.array([0.9, 0.4, 0.1])
+    images = X[:, 0, :, :, None] * np.array([0.9, 0.4, 0.1], np.float32)
+    image = images[0]
+
+    def network(channels: int, size: int) -> nn.Layer:
+        cconv.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(size, 10))
+
+    right = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    checked(kind, Case(network(3, 8 * 8 * 8), x=right), Case(network(8, 8 * 8 * 3), x=images))
     figure = blank()
     left, right = figure.subfigures(1, 2, width_ratios=(1, 2))
     ax = left.subplots()
