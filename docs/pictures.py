@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -124,7 +125,8 @@ def fitted(kind: str, epochs: int, healthy: Case, *faulty: Case, shuffle: Sequen
         cconv.manual_seed(0)
         trainer = cconv.Trainer(c.model, c.objective, c.method, seed=0, progress=False)
         examples = data.Loader((c.x, c.y), 32, shuffle=shuffle[i] if shuffle else True, seed=0)
-        trainer.fit(examples, epochs, validation=c.validation)
+        with suppress(FloatingPointError):  # it ends with NaN
+            trainer.fit(examples, epochs, validation=c.validation)
         trainers.append(trainer)
     told_apart(kind, [trainers[0].report], [trainer.report for trainer in trainers[1:]])
     return trainers
@@ -280,6 +282,21 @@ def input_layout(kind: str) -> Figure:
     return figure
 
 
+@picture
+def input_constant(kind: str) -> Figure:
+    same = np.repeat(X[:1], len(X), 0)
+    checked(kind, Case(mlp(64, 32, 10)), Case(mlp(64, 32, 10), x=same))
+    figure = blank()
+    titles = ("healthy", "every example the same, whatever its label")
+    for part, x, colour, title in zip(figure.subfigures(1, 2), (X, same), (BLUE, ORANGE), titles, strict=True):
+        part.suptitle(title, fontsize=10)
+        for i, ax in enumerate(part.subplots(2, 5).ravel()):
+            ax.imshow(x[i, 0], cmap="Greys")
+            bare(ax)
+            ax.set_title(f"{Y[i]}", color=colour, loc="center")
+    return figure
+
+
 # Targets and loss
 
 
@@ -347,6 +364,18 @@ def sorted_batches(kind: str) -> Figure:
 
 
 @picture
+def softmax_axis(kind: str) -> Figure:
+    cases = [Case(nn.Sequential(*mlp(64, 32, 10), nn.LogSoftmax(dim)), nn.NLLLoss()) for dim in (1, 0)]
+    figure, ax = panels(1)
+    for case, colour, name in zip(checked(kind, *cases), (BLUE, ORANGE), ("dim=1", "dim=0"), strict=True):
+        sums = np.exp(trained_model(case, 200)(TEST.x[:32])).sum(1)
+        ax.plot(range(1, 33), sums, "o-", color=colour, label=name, markersize=4, linewidth=1)
+    ax.set(title="Sums of an example's ten probabilities", xlabel="example", ylabel="sum", ylim=(0, None))
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+@picture
 def double_softmax(kind: str) -> Figure:
     ok, bad = checked(kind, Case(mlp(64, 32, 10)), Case(nn.Sequential(*mlp(64, 32, 10), nn.Softmax())))
     figure, _ = curves(
@@ -374,6 +403,19 @@ def missing_softmax(kind: str) -> Figure:
 
 
 @picture
+def missing_sigmoid(kind: str) -> Figure:
+    ok = Case(nn.Sequential(*mlp(64, 32, 10), nn.Sigmoid()), nn.BCELoss(), y=ONE_HOT[Y])
+    cases = checked(kind, ok, Case(mlp(64, 32, 10), nn.BCELoss(), y=ONE_HOT[Y]))
+    figure = two_histograms(
+        ("after a sigmoid: all within 0 and 1", "without: no probabilities"),
+        [case.model(TEST.x) for case in cases], "outputs",
+    )  # fmt: skip
+    for ax in figure.axes:
+        ax.axvspan(0, 1, color="#dddddd", zorder=0)
+    return figure
+
+
+@picture
 def relu_before_loss(kind: str) -> Figure:
     ok, bad = checked(kind, Case(mlp(64, 32, 10)), Case(nn.Sequential(*mlp(64, 32, 10), nn.ReLU())))
     outputs = [trained_model(case, 300)(TEST.x) for case in (ok, bad)]
@@ -396,6 +438,17 @@ def squashed_logits(kind: str) -> Figure:
     return figure
 
 
+@picture
+def dropout_before_output(kind: str) -> Figure:
+    ok, bad = checked(kind, Case(mlp(64, 32, 10)), Case(nn.Sequential(*mlp(64, 32, 10), nn.Dropout(0.5))))
+    figure, _ = curves(
+        "Logits that are set to 0 at random keep the loss up",
+        {"healthy": (smooth(losses(ok, 600)), BLUE), "dropout at the end": (smooth(losses(bad, 600)), ORANGE)},
+        level=("a guess", GUESS),
+    )
+    return figure
+
+
 # The network
 
 
@@ -409,35 +462,64 @@ class Slip(nn.Layer):
         return self.function(x), lambda grad_y, need_x=True: self.slip(grad_y, x)
 
 
-@picture
-def wrong_gradient(kind: str) -> Figure:
-    def network(backward: Callable[[Any, Any], Any]) -> nn.Sequential:
-        model = mlp(64, 32, 32, 10)
-        for i in (2, 4):
-            model[i] = Slip(lambda x: np.maximum(x, 0), backward)
-        return model
+def relus(backward: Callable[[Any, Any], Any]) -> nn.Sequential:
+    """A network with ReLUs of one's own."""
+    model = mlp(64, 32, 32, 10)
+    for i in (2, 4):
+        model[i] = Slip(lambda x: np.maximum(x, 0), backward)
+    return model
 
-    right, wrong = (lambda grad_y, x: grad_y * (x > 0)), (lambda grad_y, x: grad_y * 1)
-    checked(kind, Case(network(right)), Case(network(wrong)))
-    figure, axes = panels(2, ("healthy: the same", "the activation's derivative left out"), sharex=True, sharey=True)
+
+def measured_gradients(kind: str, title: str, wrong: Callable[[Any, Any], Any]) -> Figure:
+    """Gradients of some weights: by such a backward of the ReLUs, beside what a small change does to the loss."""
+
+    def right(grad_y: Any, x: Any) -> Any:
+        return grad_y * (x > 0)
+
+    checked(kind, Case(relus(right)), Case(relus(wrong)))
+    figure, axes = panels(2, ("healthy: the same", title), sharex=True, sharey=True)
     x, y, loss, eps = X[:64], Y[:64], nn.CrossEntropyLoss(), 1e-3
+    places = [(i, 20 + i % 24) for i in range(32)] + [(i, 44 - i % 24) for i in range(32)]
     for ax, backward, colour in zip(axes, (right, wrong), (BLUE, ORANGE), strict=True):
-        model = network(backward)
+        model = relus(backward)
         logits, back = model.forward(x)
         back(loss.forward(logits, y)[1](), need_x=False)
         weight, numbers = model[1].weight, []
-        places = [(i, 20 + i % 24) for i in range(32)] + [(i, 44 - i % 24) for i in range(32)]
         for place in places:
-            ends = []
+            kept, ends = weight.value[place], []
             for step in (eps, -eps):
-                kept = weight.value[place]
                 weight.value[place] = kept + step
                 ends.append(float(loss(model(x), y)))
-                weight.value[place] = kept
+            weight.value[place] = kept
             numbers.append((ends[0] - ends[1]) / (2 * eps))
         ax.axline((0, 0), slope=1, color=GREY, linewidth=1)
         ax.plot(numbers, [weight.grad[place] for place in places], "o", color=colour, markersize=4)
         ax.set(xlabel="gradient, measured", ylabel="by backward")
+    return figure
+
+
+@picture
+def backward_zero(kind: str) -> Figure:
+    return measured_gradients(kind, "a derivative that is always 0", lambda grad_y, x: 0 * grad_y)
+
+
+@picture
+def wrong_gradient(kind: str) -> Figure:
+    return measured_gradients(kind, "the activation's derivative left out", lambda grad_y, x: grad_y * 1)
+
+
+@picture
+def examples_mixed(kind: str) -> Figure:
+    model = mlp(64, 32, 32, 10)
+    mixing = Slip(lambda x: x - x.mean(0), lambda grad_y, x: grad_y - grad_y.mean(0))
+    ok, bad = checked(kind, Case(model), Case(nn.Sequential(*model[:3], mixing, *mlp(64, 32, 32, 10)[3:])))
+    figure, ax = panels(1)
+    for case, colour, name in ((ok, BLUE, "healthy"), (bad, ORANGE, "examples mixed")):
+        model = trained_model(case, 200)
+        said = [float(model(np.concatenate([X[:1], X[i : i + 3]]))[0, int(Y[0])]) for i in range(1, 41)]
+        ax.plot(range(1, 41), said, "o-", color=colour, label=name, markersize=4, linewidth=1)
+    ax.set(title="An image's output, with other images beside it", xlabel="batch", ylabel="output")
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 
@@ -647,6 +729,29 @@ def learning_rate(kind: str) -> Figure:
 
 
 @picture
+def input_ignored(kind: str) -> Figure:
+    deaf = Slip(lambda x: np.ones_like(x), lambda grad_y, x: 0 * grad_y)
+    bad = nn.Sequential(*mlp(64, 32, 10)[:2], deaf, mlp(64, 32, 10)[3])
+    return outputs_of_thirty(
+        checked(kind, Case(mlp(64, 32, 10)), Case(bad)), "faulty: a layer that does not use its input"
+    )
+
+
+@picture
+def not_finite(kind: str) -> Figure:
+    ok, bad = fitted(kind, 1, *(Case(mlp(64, 32, 32, 10, activation=nn.LeakyReLU), lr=lr) for lr in (0.1, 4.0)))
+    lost = losses(bad, 40)
+    figure, ax = curves(
+        f"The loss grows until it is {lost[-1]}, and every weight would be after it",
+        {"learning rate 0.1": (losses(ok, 40), BLUE), "learning rate 4": (lost[:-1], ORANGE)},
+        log=True, level=("a guess", GUESS),
+    )  # fmt: skip
+    ax.plot(len(lost) - 2, lost[-2], "X", color=ORANGE, markersize=9)
+    ax.text(len(lost) - 1.2, lost[-2], str(lost[-1]), color=ORANGE, va="center")
+    return figure
+
+
+@picture
 def exploding_gradient(kind: str) -> Figure:
     sizes = [64, *[48] * 6, 10]
     ok, bad = checked(kind, Case(mlp(*sizes)), Case(mlp(*sizes, draw=lambda p: nn.init.normal(p, 0, 2))))
@@ -702,18 +807,18 @@ def vanishing_signal(kind: str) -> Figure:
     )  # fmt: skip
 
 
+def outputs_of_thirty(cases: Sequence[Experiment], title: str) -> Figure:
+    images = []
+    for case in cases:
+        outputs = trained_model(case, 150)(TEST.x[:30]).T
+        images.append((outputs - outputs.min()) / (outputs.max() - outputs.min()))
+    return two_images(("healthy: each example has its own answer", title), images, "example", "output")
+
+
 @picture
 def constant_output(kind: str) -> Figure:
-    ok = Case(mlp(64, 32, 32, 10))
     bad = Case(mlp(64, 32, 32, 10, activation=nn.Sigmoid, draw=lambda p: nn.init.uniform(p, 0, 1)))
-    images = []
-    for case in checked(kind, ok, bad):
-        outputs = trained_model(case, 150)(TEST.x[:30])
-        images.append((outputs - outputs.min()) / (outputs.max() - outputs.min()))
-    return two_images(
-        ("healthy: each example has its own answer", "faulty: the same answer for all 30"),
-        [image.T for image in images], "example", "output",
-    )  # fmt: skip
+    return outputs_of_thirty(checked(kind, Case(mlp(64, 32, 32, 10)), bad), "faulty: the same answer for all 30")
 
 
 @picture
