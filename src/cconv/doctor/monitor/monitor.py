@@ -99,8 +99,11 @@ class Monitor:
     def report(self) -> Report:
         """What was found so far."""
         # The first batch knows little of how often a label occurs.
+        counted = {"value", "most"} if self.course.apart else set()
         before = [
-            self._settled(f) for f in self._diagnosed or () if not (self.course.apart and f.kind in _OF_ALL_LABELS)
+            self._settled(f)
+            for f in self._diagnosed or ()
+            if not (f.kind in _OF_ALL_LABELS and counted & set(f.evidence))
         ]
         during = {kind: self._settled(finding) for kind, finding in self._seen.items()}
         # What was wrong before the first step is not named twice; but step sizes are seen better in training.
