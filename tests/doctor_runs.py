@@ -533,7 +533,7 @@ TRAINING: dict[str, Fault] = {
     "60 examples": Fault(("overfitting",), lambda r: _few(r, 60), early=False, late=True, effect=_by_heart),
     "150 examples": Fault(("overfitting",), lambda r: _few(r, 150), early=False, late=True, effect=_by_heart),
     "labels permuted": Fault(("stalled-loss", "overfitting"), _permuted, early=False, late=True),
-    "labels contradict": Fault(("contradicting-labels",), _contradicted),
+    "labels contradict": Fault(("contradicting-labels",), _contradicted, both=False),
     "one NaN": Fault(("input-not-finite",), lambda r: _with(r, 137, np.nan), both=False),
     "one infinity": Fault(("input-not-finite",), lambda r: _with(r, 211, np.inf), both=False),
     "gradient turned": Fault(("wrong-gradient",), lambda r: _slipped(r, lambda g, x, y: g * (y * y - 1))),
@@ -617,7 +617,7 @@ def _narrow(r: Run) -> Run | None:
 
 
 def _noise(x: np.ndarray) -> np.ndarray:
-    return np.random.default_rng(0).random(x.shape, np.float32)
+    return np.random.default_rng(len(x)).random(x.shape, np.float32)
 
 
 def _one_pixel(x: np.ndarray) -> np.ndarray:

@@ -151,7 +151,7 @@ def _look(
     stepped, moved = copy.deepcopy((model, optimizer))
     case = Case(stepped, loss, sample, goals.sample, Watched(stepped))
     found += _step(case, goals)
-    found += targets.contradicting(case.x, case.y)
+    found += targets.contradicting(*((x, y) if learn else (case.x, case.y)))
     found += _after(case, goals, moved, begun + seconds)
     # Where it is certain that nothing is learned, seconds of training would only confirm it.
     certain = any(f.severity == "error" and f.kind not in BY_DEGREE for f in found)

@@ -184,7 +184,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "large-bias": ("input-ignored", *_NUMERIC),
     "input-scale": ("feature-scales", "input-offset", *_NUMERIC),
     "feature-scales": _NUMERIC,
-    "target-scale": ("initial-loss", "exploding-gradient", *COURSE, "learning-rate"),
+    "target-scale": ("not-finite", "initial-loss", "exploding-gradient", *COURSE, "learning-rate"),
     "fan-from-image": ("vanishing-signal", "vanishing-gradient", *COURSE, "constant-output"),
     "sorted-batches": (
         *COURSE,

@@ -14,7 +14,9 @@ _LONG_EPOCHS, _LONG_STEPS = 3, 500  # after which a loss that stays where it was
 _RISEN = 3.0  # times the best constant's loss
 _JUMPS = 0.02  # share of steps
 _TOGETHER = 32  # examples whose losses are one figure
-_BATCHES, _PURE = 10, 0.75  # that were seen; and the share of them that begin and end with the same class
+# Batches that were seen; of those that would not by chance, the share that begin and end with the same class; and
+# by how many standard deviations of chance that must be more.
+_BATCHES, _PURE, _SURE = 10, 0.4, 6.0
 
 
 def findings(course: Course, epochs: float) -> Iterator[Finding]:
@@ -37,7 +39,9 @@ _ADAM = "optimizer = optim.Adam(model.parameters(), lr=1e-3)"
 def _sorted(course: Course) -> Iterator[Finding]:
     purity, chance = course.purity()
     classes = len(course.begun)
-    if sum(course.begun.values()) > _BATCHES and purity > _PURE and purity - chance > (1 - chance) / 2:
+    count = sum(course.begun.values())
+    by_chance = _SURE * math.sqrt(chance * (1 - chance) / max(count, 1))
+    if count > _BATCHES and purity - chance > max(_PURE * (1 - chance), by_chance):
         yield Finding(
             "sorted-batches",
             "warning" if course.learns else "error",

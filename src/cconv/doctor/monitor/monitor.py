@@ -30,6 +30,7 @@ from .look import Look, Watcher
 SHARE, CREDIT = 0.006, 0.014
 _GAPS = 8  # looks at an epoch, at least
 _OF_ALL_LABELS = ("target-constant", "class-imbalance")
+_COMPARED = 4  # epochs after which validation inputs are compared: at first it may do no worse for it
 _FIRST_BYTES = 2**22  # of the first batch that are kept
 # Seconds that a search for causes is thought to take, beside some steps: to begin with, for each layer, and for the
 # gradients of those of one's own.
@@ -90,7 +91,7 @@ class Monitor:
         self._epoch: tuple[Sequence[dict[str, Any]], Any, Any] = ((), None, None)  # the last one: history and data
         self._collects = True  # targets
         self._weighed = False  # the best constant output of a loss that is not known
-        self._compared = False  # validation inputs with those of training
+        self._compared = 0  # how often validation inputs were, with those of training
         self._examined = False  # the first steps, once more
         self._searched = False  # for validation examples among the training examples
         self._broken = False
@@ -214,8 +215,8 @@ class Monitor:
         self._examine()
         self._judge("epochs", epochs.overfitting(history, self.course))
         if held_out is not None and self._batch:
-            if not self._compared:
-                self._compared = True
+            if self._compared < _COMPARED:
+                self._compared += 1
                 self._judge("inputs", epochs.prepared(self._batch[0], train, held_out, history[-1], self.course))
             self._judge("numbered", epochs.numbered(history[-1], held_out, self.course))
             if not self._searched and room > _LEAK * (train.examples or 0):
