@@ -121,7 +121,7 @@ def early(row: Row) -> bool:
 
 def share(rows: Iterable[bool]) -> str:
     told = list(rows)
-    return f"{sum(told)} of {len(told)}" + (f" ({sum(told) / len(told):.1%})" if told else "")
+    return f"{sum(told)} of {len(told)} ({sum(told) / len(told):.1%})" if told else ""
 
 
 def summary(rows: list[Row]) -> list[Row]:
@@ -145,7 +145,7 @@ def summary(rows: list[Row]) -> list[Row]:
         lines.append(
             {
                 "half": half,
-                "healthy runs that reach their accuracy": f"{len(well)} of {sum('reached' in row for row in of)}",
+                "healthy runs that reach their accuracy": share(row["reached"] for row in of if "reached" in row),
                 "of them with an error": share(
                     any(each["severity"] == "error" for which in ("check", "trainer") for each in row[which])
                     for row in well
@@ -159,7 +159,7 @@ def summary(rows: list[Row]) -> list[Row]:
                     for (which, severity, kind), n in count.most_common()
                     if severity == "warning"
                 ),
-                "faulty runs that do worse": f"{len(ill)} of {sum('fault' in row for row in of)}",
+                "faulty runs that do worse": share(row["counts"] for row in of if "fault" in row),
                 "faults": len({row["fault"] for row in ill}),
                 "right root first: check alone, of what it can see": share(right(row, "check") for row in before),
                 "right root first: Trainer alone": share(right(row, "trainer") for row in seen),
