@@ -1,6 +1,9 @@
 """The doctor during training: what it names, and that it changes nothing."""
 
+import copy
 import json
+import pickle
+import threading
 import warnings
 
 import numpy as np
@@ -290,3 +293,89 @@ def test_an_iterable_of_ones_own_is_not_gone_through_again(monkeypatch):
     batches = Batches()
     trainer = fitted(batches, optimizer=lambda p: optim.SGD(p, lr=4.0, momentum=0.9), validation=None)
     assert batches.passes == 3 and "stalled-loss" in trainer.report.kinds()
+
+
+def test_others_may_use_the_model_meanwhile():
+    model, failures, over = network(), [], threading.Event()
+
+    def use():
+        while not over.is_set():
+            try:
+                model(X[:8])
+                copied = copy.deepcopy(model)
+                assert not any("forward" in vars(layer) for _, layer in copied.named_layers())
+                pickle.loads(pickle.dumps(model))
+            except Exception as error:
+                failures.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    try:
+        fitted(model=model, validation=None)
+    finally:
+        over.set()
+        thread.join()
+    assert not failures
+
+
+def test_what_an_interrupt_left_on_a_layer_is_taken_off():
+    model = network()
+    model[0].forward = lambda *arguments: None
+    model[0].forward.wraps_for_a_while = True
+    trainer = fitted(model=model, validation=None)
+    assert trainer.history[-1]["accuracy"] > 0.9 and "forward" not in vars(model[0])
+
+
+def test_a_trainer_can_be_copied_and_pickled(capsys):
+    trainer = fitted(progress=True)
+    for other in (copy.deepcopy(trainer), pickle.loads(pickle.dumps(trainer))):
+        assert other.epoch == 3 and list(other.report) == list(trainer.report)
+        other.fit((X, Y))
+
+
+def test_layers_that_take_less_than_ours():
+    class NoNeed(nn.Linear):
+        def forward(self, x, train=True):
+            y, backward = super().forward(x, train)
+            return y, lambda grad_y: backward(grad_y)
+
+    class NoTrain(nn.Layer):
+        def forward(self, x):
+            with np.errstate(all="ignore"):
+                return np.log(x), lambda grad_y: grad_y / x
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), NoNeed(8, 4))
+    assert fitted(model=model, validation=None).monitor.looks > 2
+
+    class Own(nn.Layer):
+        def __init__(self):
+            self.body, self.log = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), NoTrain()
+
+        def forward(self, x, train=True):
+            y, backward = self.body.forward(x, train)
+            z, backward_log = self.log.forward(y)
+            return z, lambda grad_z, need_x=True: backward(backward_log(grad_z))
+
+    with pytest.raises(FloatingPointError, match="the output of NoTrain 'log' holds NaN"):
+        fitted(model=Own(), validation=None)
+
+
+def test_another_task_is_another_course():
+    cconv.manual_seed(0)
+    trainer = trainer_of(network(), loss=nn.MSELoss(), metrics=())
+    wanted = np.eye(4, dtype=np.float32)[Y]
+    trainer.fit((X, wanted), 2)
+    first = trainer.monitor.course.constant
+    trainer.fit((X, 30 * wanted), 2)
+    assert trainer.monitor.course.constant > 500 * first and "diverging-loss" not in trainer.report.kinds()
+    assert trainer.monitor.course.steps == 40
+
+
+def test_a_schedule_that_ends_too_early_is_named():
+    cconv.manual_seed(0)
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=0.01)
+    schedule = optim.StepLR(optimizer, 2)
+    trainer = trainer_of(model, lambda p: optimizer, schedule=schedule, schedule_interval="step")
+    trainer.fit((X, Y), 3)
+    assert trainer.report[0].kind == "learning-rate" and "a schedule that is stepped too often" in str(trainer.report)

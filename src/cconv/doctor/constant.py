@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ from ..nn.layer import Parameter
 from ..optim import Adam
 from .descent import gradient
 
+_STEPS = 200
 # Those whose best constant is known, up to label smoothing and weights.
 _KNOWN = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss, nn.BCELoss)  # BCEWithLogitsLoss is a BCELoss
 
 
-def best_constant(loss: Any, logits: Any, y: Any, *, search: bool = True, **options: Any) -> float | None:
+def best_constant(
+    loss: Any, logits: Any, y: Any, *, search: bool = True, seconds: float = 5.0, **options: Any
+) -> float | None:
     """The least loss of an output that is the same for all examples.
 
     Parameters
@@ -30,6 +34,8 @@ def best_constant(loss: Any, logits: Any, y: Any, *, search: bool = True, **opti
         Targets.
     search : bool
         Go down from the first guess: dear (some 10 ms), and exact for any loss.
+    seconds : float
+        That this may take; a loss that is too slow for it is left.
     **options
         For the loss, such as ``sample_weight``.
 
@@ -46,7 +52,7 @@ def best_constant(loss: Any, logits: Any, y: Any, *, search: bool = True, **opti
         at = _loss_of(loss, _guess(loss, logits, y) if known else None, size_of(logits), y, options)
         if not search:
             return at
-        down = _descent(loss, logits, y, options)
+        down = _descent(loss, logits, y, options, seconds)
     found = [value for value in (at, down) if value is not None]
     return min(found, default=None)
 
@@ -83,13 +89,16 @@ def _loss_of(loss: Any, constant: np.ndarray | None, n: int, y: Any, options: di
     return value if math.isfinite(value) else None
 
 
-def _descent(loss: Any, logits: Any, y: Any, options: dict[str, Any]) -> float | None:
+def _descent(loss: Any, logits: Any, y: Any, options: dict[str, Any], seconds: float) -> float | None:
     n = size_of(logits)
     constants: Any = each(lambda array: Parameter(np.clip(array[:1], -3, 3)), logits)
     parameters: list[Any] = [constant for _, constant in leaves(constants)]
     optimizer, best = Adam(parameters, lr=0.1), math.inf
     try:
-        for step in range(200):
+        begun = time.perf_counter()
+        for step in range(_STEPS):
+            if (time.perf_counter() - begun) * _STEPS > seconds * max(step, 1):
+                return None
             optimizer.lr = 0.1 if step < 100 else 0.02
             outputs = each(lambda constant: np.repeat(constant.value, n, 0), constants)
             value, backward = type(loss).forward(loss, outputs, y, **options)

@@ -93,12 +93,12 @@ def _noting(found: list[NotFinite]) -> Callable[[str, Layer, Forward], Forward]:
             if not found and (finding := _first(array)):
                 found.append(NotFinite(path, kind, what, *finding))
 
-        def watched_forward(x: Any, train: bool = True, **options: Any) -> tuple[Any, Callable[..., Any]]:
-            y, backward = pair_of(layer, forward(x, train, **options))
+        def watched_forward(*args: Any, **options: Any) -> tuple[Any, Callable[..., Any]]:
+            y, backward = pair_of(layer, forward(*args, **options))
             note("output", y)
 
-            def watched_backward(grad_y: Any, need_x: bool = True) -> Any:
-                grad_x = backward(grad_y, need_x=need_x)
+            def watched_backward(grad_y: Any, *args: Any, **options: Any) -> Any:
+                grad_x = backward(grad_y, *args, **options)
                 for name, value in vars(layer).items():
                     if isinstance(value, Parameter) and not found and (bad := _value(value.grad)):
                         found.append(NotFinite(path, kind, f"gradient of the {name}", bad, None))

@@ -84,13 +84,14 @@ class Watched:
         return self._makers.get(id(array))
 
     def _watching(self, path: str, layer: Layer, forward: Callable[..., Any]) -> Callable[..., Any]:
-        def watched_forward(x: Any, train: bool = True, **options: Any) -> tuple[Any, Callable[..., Any]]:
+        def watched_forward(*args: Any, **options: Any) -> tuple[Any, Callable[..., Any]]:
+            x = args[0] if args else options.get("x")
             call = Call(path, layer, x, self.maker(x))
             for outer in self._open:
                 outer.leaf = False
             self._open.append(call)
             try:
-                y, backward = pair_of(layer, forward(x, train, **options))
+                y, backward = pair_of(layer, forward(*args, **options))
             except Exception:
                 self.failed = self.failed or call
                 raise
@@ -102,9 +103,9 @@ class Watched:
             if call.leaf:
                 self._makers[id(y)] = call
 
-            def watched_backward(grad_y: Any, need_x: bool = True) -> Any:
+            def watched_backward(grad_y: Any, *args: Any, **options: Any) -> Any:
                 call.grad_y = grad_y
-                grad_x = backward(grad_y, need_x=need_x)
+                grad_x = backward(grad_y, *args, **options)
                 call.grad_x = grad_x
                 return grad_x
 

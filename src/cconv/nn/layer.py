@@ -207,6 +207,11 @@ def pair_of(layer: Any, result: Any) -> tuple[Any, Callable[..., Any]]:
     raise TypeError(f"{type(layer).__name__}: forward must return (y, backward), got {got}")
 
 
+def is_wrapper(forward: Any) -> bool:
+    """Whether someone watches a layer through this `forward` of it: see `_wrap.py`."""
+    return getattr(forward, "wraps_for_a_while", False) is True
+
+
 class Layer:
     """Base of all layers.
 
@@ -249,6 +254,13 @@ class Layer:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Predict: the output in inference behaviour, keeping nothing."""
         return pair_of(self, self.forward(x, train=False))[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy is not watched.
+        state = vars(self).copy()
+        if is_wrapper(state.get("forward")):
+            del state["forward"]
+        return state
 
     def __setattr__(self, name: str, value: Any) -> None:
         present = self.__dict__.get(name)

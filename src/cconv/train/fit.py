@@ -70,12 +70,12 @@ class Fit:
         trainer = self._trainer
         whole = False
         steps = -(-len(self._train) // trainer.accumulate)
-        again = Again(self._train, trainer.epoch, trainer.accumulate)
-        self._monitor.begin(
-            *(trainer.model, trainer.loss, trainer.optimizer, steps, self._shown.note, again, trainer.clip_norm),
-            done=trainer.steps,
-        )
+        again = Again(self._train, trainer.epoch, trainer.accumulate, trainer._at.batch)
         try:
+            self._monitor.begin(
+                *(trainer.model, trainer.loss, trainer.optimizer, steps, self._shown.note, again, trainer.clip_norm),
+                done=trainer.steps,
+            )
             # Told to stop and interrupted before its epoch was closed: close it.
             while trainer.epoch < last and (trainer._at.batch or not trainer.stop):
                 self._epoch()

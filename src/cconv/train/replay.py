@@ -31,8 +31,8 @@ class Begun(NamedTuple):
     ----------
     source : Source
         The data; that of the last call.
-    epoch, steps : int
-        Epochs and batches that were done.
+    epoch, steps, batch : int
+        Epochs and batches that were done, and batches of the epoch in progress.
     schedule : dict
         The state of the schedule, if there is one.
     checkpoints : Checkpoint or None
@@ -44,6 +44,7 @@ class Begun(NamedTuple):
     source: Source
     epoch: int
     steps: int
+    batch: int
     schedule: dict[str, Any]
     checkpoints: Checkpoint | None
     same: bool = True
@@ -166,7 +167,9 @@ def _twin(trainer: Trainer) -> Trainer:
     """A trainer like this one, of copies."""
     parts = (trainer.model, trainer.loss, trainer.optimizer, trainer.schedule, trainer.ema, trainer._metrics)
     model, loss, optimizer, schedule, ema, metrics = copy.deepcopy(parts)
-    twin = type(trainer)(
+    from .trainer import Trainer  # of which this is a part
+
+    twin = Trainer(
         model,
         loss,
         optimizer,
@@ -195,6 +198,8 @@ def _restart(twin: Trainer, experiment: Experiment, begun: Begun) -> None:
     if twin.schedule is not None:
         twin.schedule.load_state_dict(begun.schedule)
     twin.epoch, twin.steps = begun.epoch, begun.steps
+    # An epoch in progress goes on where it was.
+    twin._at.batch, twin._at.data = begun.batch, begun.source.fingerprint()
     experiment.restore_states()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data import Dataset, Loader
 from ..data.dataset import parts_of
-from ..data.rows import as_arrays, joined, same_length, size_of
+from ..data.rows import as_arrays, joined, leaves, same_length, size_of
 
 Batch = tuple[Any, ...]  # (x, y) or (x, y, sample_weight)
 
@@ -41,21 +41,26 @@ class Again:
     epoch : int
         The first.
     accumulate : int
+    start : int
+        The first batch of that epoch.
     """
 
-    def __init__(self, source: Source, epoch: int, accumulate: int):
+    def __init__(self, source: Source, epoch: int, accumulate: int, start: int = 0):
         self._source = source
+        self._start = start
         self._epoch = epoch
         self._accumulate = accumulate
         # What an iterable of the user's own would give another time, and what that would do, is not known.
         self.repeatable = isinstance(source, Loader)
+        self.data = [array for part in source.data for _, array in leaves(part)] if isinstance(source, Loader) else []
 
     def __call__(self, n: int) -> list[Batch]:
         """Of the first n updates."""
         found: list[Batch] = []
         for epoch in itertools.count(self._epoch):
             before = len(found)
-            with contextlib.closing(self._source.batches(epoch)) as batches:  # type: ignore[type-var]
+            start = self._start if epoch == self._epoch else 0
+            with contextlib.closing(self._source.batches(epoch, start)) as batches:  # type: ignore[type-var]
                 while len(found) < n and (several := list(itertools.islice(batches, self._accumulate))):
                     together = len(several) > 1
                     found.append(tuple(map(joined, zip(*several, strict=True))) if together else several[0])

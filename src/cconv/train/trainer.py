@@ -247,7 +247,7 @@ class Trainer:
         check_monitors(self, held_out is not None)
         if self._begun is None:
             state = {} if self.schedule is None else copy.deepcopy(self.schedule.state_dict())
-            self._begun = Begun(source_, self.epoch, self.steps, state, saver)
+            self._begun = Begun(source_, self.epoch, self.steps, self._at.batch, state, saver)
         else:
             self._begun = self._begun.again(source_, saver)
         last = self._at.call_epoch + epochs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +92,8 @@ class Case:
 def code(path: str, root: str = "model") -> str:
     """How Python says a layer's path: ``model.layer1[0].conv1``."""
     parts = [part for part in path.split(".") if part]
+    if not all(part.isdigit() or (part.isidentifier() and not keyword.iskeyword(part)) for part in parts):
+        return f"dict({root}.named_layers())[{path!r}]"
     return root + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
 
 

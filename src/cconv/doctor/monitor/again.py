@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from ...data.rows import loss_options
+from ...data.rows import leaves, loss_options
 from ...nn.layer import pair_of
 from ...optim import clip_grad_norm
 from ..descent import gradient
@@ -15,7 +15,7 @@ from . import layers
 from .course import Course
 from .look import Watcher
 
-STEPS = 60
+STEPS, _BYTES = 60, 2**27  # and what their batches may take
 
 
 def examined(experiment: Experiment, seconds: float) -> list[Finding]:
@@ -30,7 +30,9 @@ def examined(experiment: Experiment, seconds: float) -> list[Finding]:
     """
     found: dict[str, Finding] = {}
     until = time.perf_counter() + seconds
-    with experiment.started(STEPS) as setting:
+    first = experiment.batches(1)
+    room = _BYTES // max(1, sum(array.nbytes for part in first for _, array in leaves(part)))
+    with experiment.started(max(1, min(STEPS, room))) as setting:
         model, loss, optimizer = setting.model, setting.loss, setting.optimizer
         # As many steps as there will be are enough to call it a failure.
         course = Course(len(setting.batches))

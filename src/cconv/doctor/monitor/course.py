@@ -14,6 +14,8 @@ from ..constant import best_constant
 from .look import Look
 
 _TARGETS, _NUMBERS = 512, 2**18  # examples, and numbers of their outputs
+_SECONDS = 0.05  # for a search
+_CERTAIN = 200  # steps after which classes of batches are looked at in some of them
 _EXAMPLES = 256  # whose mean is no matter of luck
 _KEPT = 8  # looks that are judged together
 # Shares of the best constant's loss: what is gone of it after a while.
@@ -55,6 +57,8 @@ class Course:
         self.constant: float | None = None
         self.best = -math.inf  # gain so far
         self.lr = self.decay = 0.0
+        self.first_lr = 0.0
+        self.clip_norm: float | None = None
         self.alive = False
         self.batch = 1  # examples
         self._like: Any = None  # outputs of an example
@@ -65,9 +69,19 @@ class Course:
     def steps(self) -> int:
         return len(self.losses)
 
+    def step(self, loss: float) -> None:
+        """One more loss."""
+        try:
+            self.losses.append(loss)
+        except BufferError:  # someone holds a view of it
+            self.losses = array("d", self.losses)
+            self.losses.append(loss)
+
     def ends(self, y: Any) -> None:
-        """Of each batch, looked at or not, whether it ends with the class that it begins with."""
-        if not isinstance(y, np.ndarray) or len(y) < 4:
+        """Of batches, looked at or not, whether they end with the class that they begin with."""
+        if self.steps > _CERTAIN and self.steps % 16:
+            return
+        if not isinstance(y, np.ndarray) or len(y) < 4 or y.dtype.kind not in "buif":
             return
         if y.ndim == 1 and y.dtype.kind in "iu":
             first, last = y.item(0), y.item(-1)
@@ -120,7 +134,9 @@ class Course:
             return
         self._weighed = count
         like = np.repeat(self._like, count, 0)
-        found = best_constant(loss, like, np.concatenate(self._targets), search=search)
+        found = best_constant(loss, like, np.concatenate(self._targets), search=search, seconds=_SECONDS)
+        if found is not None and getattr(loss, "reduction", "mean") == "sum":
+            found *= self.batch / count
         if found is not None and isinstance(loss, (CrossEntropyLoss, NLLLoss)) and self.labels is not None:
             # Few labels look more alike than they are (Miller and Madow's correction).
             found += (np.count_nonzero(self.labels) - 1) / (2 * count)

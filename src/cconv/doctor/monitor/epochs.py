@@ -19,6 +19,8 @@ _WORSE, _BETTER = 1.3, 0.8  # validation loss over its least, training loss over
 _APART = 6.0  # squared differences of means over what is due by chance: up to 4 by other writers of the same digits
 _SHIFT, _SPREAD = 1.5, 2.5
 _ROWS = 256  # that are compared
+_NUMBERS = 2**18  # in them, together
+_LOOK_UP, _NUMBER = 2e-7, 1.5e-8  # seconds for each example to look among, and for each number that is compared
 _LEAKED = 0.05  # share of validation examples
 _OTHER = 0.4  # half the sum of the differences of classes' shares
 
@@ -48,8 +50,8 @@ def overfitting(history: Sequence[dict[str, Any]], course: Course) -> Iterator[F
         yield Finding(
             "overfitting",
             "warning",
-            f"the loss is {train:.3g}, val_loss {now:.3g}, and {course.constant:.3g} needs no look at the input: the "
-            "training examples are known by heart",
+            f"the loss is {train:.3g}, val_loss {now:.3g}; always giving the same answer would score "
+            f"{course.constant:.3g}: the training examples are known by heart",
             ("augment=..., nn.Dropout or weight_decay for weights that generalise", "# more examples"),
             evidence={"best_epoch": best + 1, "best": held[best], "now": now, "loss": train},
         )
@@ -72,7 +74,9 @@ def prepared(first: Any, train: Any, held: Any, record: dict[str, Any], course: 
 
 def numbered(record: dict[str, Any], held: Any, course: Course) -> Iterator[Finding]:
     """Is validation wrong more often than a guess would be? Then its labels mean something else."""
-    train, val = record.get("accuracy", math.nan), record.get("val_accuracy", math.nan)
+    train, val = (record.get(name) for name in ("accuracy", "val_accuracy"))
+    if not isinstance(train, (int, float)) or not isinstance(val, (int, float)):
+        return
     labels = held.data[1] if isinstance(held, Loader) else None
     if course.labels is None or not isinstance(labels, np.ndarray) or labels.ndim != 1 or not train > 0.5:
         return
@@ -88,6 +92,14 @@ def numbered(record: dict[str, Any], held: Any, course: Course) -> Iterator[Find
         )
 
 
+def price(train: Any, held: Any) -> float:
+    """Seconds that a search for leaked examples is thought to take; a memmap would be read from the disk."""
+    parts = [_array(part.data[0]) for part in (train, held) if isinstance(part, Loader)]
+    if len(parts) < 2 or any(part is None or isinstance(part, np.memmap) for part in parts):
+        return math.inf
+    return _LOOK_UP * len(parts[0]) + _NUMBER * min(_ROWS, len(parts[1])) * parts[1][:1].size  # type: ignore[arg-type, index]
+
+
 def leaked(train: Any, held: Any) -> Iterator[Finding]:
     """Is validation data among the training data?"""
     if isinstance(train, Loader) and isinstance(held, Loader):
@@ -97,7 +109,8 @@ def leaked(train: Any, held: Any) -> Iterator[Finding]:
 
 
 def _sample(x: np.ndarray) -> np.ndarray:
-    return np.asarray(take(x, np.linspace(0, len(x) - 1, min(_ROWS, len(x))).astype(np.int64)))
+    rows = min(_ROWS, len(x), max(8, _NUMBERS // max(x[:1].size, 1)))
+    return np.asarray(take(x, np.linspace(0, len(x) - 1, rows).astype(np.int64)))
 
 
 def _otherwise(train: np.ndarray, held: np.ndarray, record: dict[str, Any], course: Course) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ FADED, GONE = 1e-5, 1e-8
 STRONG, OVERWHELMING = 30.0, 1000.0
 FAR, TOO_FAR, HARDLY = 0.5, 5.0, 1e-5
 SAME = 1e-4
+ENOUGH = 0.9  # gain with which a schedule may end
 GROWN, SHRUNK = 30.0, 0.1
 
 _REDRAWN = "for p in model.parameters(): p.value.ndim > 1 and nn.init.he_uniform(p)"
@@ -185,7 +186,8 @@ def _steps(course: Course) -> Iterator[Finding]:
         for path, weight in look.weights.items():
             if _counts(look, path) and math.isfinite(weight.update):
                 ratios.setdefault(path, []).append(weight.update / weight.size)
-    if course.first is not None and course.first is not course.looks[0]:
+    # What came of the first steps shows in whether it learned.
+    if course.first is not None and course.first is not course.looks[0] and not course.learns:
         for path in ratios:
             if _counts(course.first, path):
                 ratios[path].insert(0, course.first.weights[path].update / course.first.weights[path].size)
@@ -206,16 +208,27 @@ def _steps(course: Course) -> Iterator[Finding]:
             path.rpartition(".")[0],
             evidence={"ratio": ratio, "lr": lr},
         )
+    elif lr < 1e-3 * course.first_lr and not course.gain() > ENOUGH:
+        yield Finding(
+            "learning-rate",
+            "error" if course.fails else "warning",
+            f"lr has gone from {course.first_lr:g} to {lr:.2g} in {course.steps} steps, before the network had "
+            "learned: a schedule that is stepped too often, or ends too early?",
+            ("trainer.schedule = None",),
+            evidence={"first": course.first_lr, "lr": lr},
+        )
     elif course.fails:
         path, ratio = max(((p, max(v)) for p, v in ratios.items()), key=lambda item: item[1])
         if 0 <= ratio < HARDLY:
             better = float(f"{lr * 1e-3 / ratio:.0e}") if ratio else 1e-3
+            clipped = course.clip_norm is not None
+            also = f" and clip_norm={course.clip_norm:g}" if clipped else ""
             yield Finding(
                 "learning-rate",
                 "error",
-                f"in {course.steps} steps no weight moved by more than {ratio:.1g} of its size a step, with lr={lr:g}: "
-                "about 0.001 is usual",
-                (f"optimizer.lr = {better:g}",),
+                f"in {course.steps} steps no weight moved by more than {ratio:.1g} of its size a step, with lr={lr:g}"
+                f"{also}: about 0.001 is usual",
+                (*(["trainer.clip_norm = 1.0"] if clipped else []), f"optimizer.lr = {better:g}"),
                 evidence={"ratio": ratio, "lr": lr},
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -130,6 +131,7 @@ class Watcher:
         self._bounds: dict[str, tuple[float, float] | None] = {}
         self._before: dict[str, np.ndarray] = {}
         self._open: list[bool] = []  # of each call in progress, whether another was made within
+        self._thread = 0  # whose calls are looked at
         self._look = Look(0)
         self.seconds = 0.0  # spent within steps that are watched
 
@@ -138,7 +140,7 @@ class Watcher:
         """Within this context layers are looked at as they are called."""
         begun = time.thread_time()
         self._look = look = Look(step)
-        self._open.clear()
+        self._open, self._thread = [], threading.get_ident()
         with wrapped(self._layers, self._watched):
             self.seconds += time.thread_time() - begun
             yield look
@@ -163,13 +165,17 @@ class Watcher:
 
     def _watched(self, path: str, layer: Layer, forward: Forward) -> Forward:
         def watched_forward(*args: Any, **options: Any) -> tuple[Any, Callable[..., Any]]:
-            if self._open:
-                self._open[-1] = True
-            self._open.append(False)
+            # Whoever predicts in another thread meanwhile is not looked at.
+            if threading.get_ident() != self._thread:
+                return forward(*args, **options)
+            calls = self._open
+            if calls:
+                calls[-1] = True
+            calls.append(False)
             try:
                 y, backward = pair_of(layer, forward(*args, **options))
             finally:
-                within = self._open.pop()
+                within = calls.pop()
             if within or path in self._look.layers:
                 return y, backward
             begun = time.thread_time()
@@ -181,12 +187,13 @@ class Watcher:
             if seen is None or not isinstance(layer, LINEAR):
                 return y, backward
 
-            def watched_backward(grad_y: Any, need_x: bool = True) -> Any:
+            def watched_backward(grad_y: Any, *args: Any, **options: Any) -> Any:
                 begun = time.thread_time()
                 if isinstance(grad_y, np.ndarray) and grad_y.ndim:
-                    seen.grad = _rms(_rows(grad_y))
+                    with np.errstate(all="ignore"):
+                        seen.grad = _rms(_rows(grad_y))
                 self.seconds += time.thread_time() - begun
-                return backward(grad_y, need_x=need_x)
+                return backward(grad_y, *args, **options)
 
             return y, watched_backward
 
@@ -212,6 +219,9 @@ class Watcher:
                 room = END * (high - low)
                 middle = np.count_nonzero((part > low + room) & (part < high - room))
                 seen.ends = float(1 - middle / part.size)
+                if low == 0 and high != 1:
+                    # A ReLU's zeros are no end of its range, with a limit above or without.
+                    seen.ends = float(np.count_nonzero(part >= high - room) / part.size)
             seen.active = float(np.count_nonzero(above) / part.size)
             # What is never 0, as a sigmoid or softplus, is never silent.
             if low == 0 and high != 1 and not isinstance(layer, Softplus):
@@ -230,7 +240,7 @@ class Watcher:
         if isinstance(y, np.ndarray) and outputs.ndim == 2 and outputs.shape[1] > 1:
             if y.shape == outputs.shape:
                 y = y.argmax(1)
-            if y.ndim == 1 and y.dtype.kind in "iu" and y.size and y.min() >= 0:
+            if y.ndim == 1 and y.dtype.kind in "iu" and y.size and y.min() >= 0 and y.max() < outputs.shape[1]:
                 look.labels = np.bincount(y, minlength=outputs.shape[1])
                 look.classes = int(np.count_nonzero(np.bincount(outputs.argmax(1)))), int(np.count_nonzero(look.labels))
 

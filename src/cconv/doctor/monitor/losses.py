@@ -112,8 +112,8 @@ def _stalled(course: Course, epochs: float) -> Iterator[Finding]:
     yield Finding(
         "stalled-loss",
         "error" if long else "warning",
-        f"after {course.steps} steps the loss is {course.recent():.4g}: {course.constant:.4g} needs no look at the "
-        "input",
+        f"after {course.steps} steps the loss is {course.recent():.4g}: always giving the same answer would "
+        f"score {course.constant:.4g}",
         _cures(course),
         evidence={"loss": course.recent(), "constant": course.constant, "epochs": epochs},
     )

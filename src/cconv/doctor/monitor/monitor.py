@@ -40,7 +40,6 @@ _SMALL = 32  # examples: of smaller batches the targets of each step are taken a
 _FIRST = 2  # looks that come before it
 _SEARCH = 0.02  # that finding the best constant output of any loss is thought to take
 _LAST = 0.005  # that may be spent at the end of all
-_LEAK = 2e-7  # seconds for each training example that validation examples are looked for in
 
 
 class Monitor:
@@ -69,7 +68,9 @@ class Monitor:
     def __init__(self, every_step: bool = False) -> None:
         self._every_step = every_step
         self.kept: list[Look] = []
+        self._clip_norm: float | None = None
         self._began = self._at = 0  # batches that were done at first, and are by now
+        self._task: list[int] = []  # what model, loss, optimizer and data are, to tell others from them
         self._given: tuple[Any, Any, Any] = (None, None, None)  # model, loss, optimizer
         self.course = Course()
         self.seconds = self.total = 0.0
@@ -128,6 +129,12 @@ class Monitor:
     ) -> None:
         """Training begins, or goes on after `done` batches; `say` prints a finding, `batches` gives the first n."""
         self._begun = time.perf_counter()
+        task = [id(part) for part in (model, loss, optimizer, *getattr(batches, "data", ()))]
+        if self._task and task != self._task:
+            # What was seen of another network, loss or data says nothing of this.
+            self.__dict__ |= vars(Monitor(self._every_step)) | {"seconds": self.seconds, "total": self.total}
+            self._begun = time.perf_counter()
+        self._task = task
         self.course.epoch_steps = epoch_steps
         self._say = say
         self._gap = 1
@@ -135,6 +142,7 @@ class Monitor:
         self._at = done
         with self._timed():
             self._given = model, loss, optimizer
+            self._clip_norm = clip_norm
             if isinstance(model, Layer) and self._start is None and not self.course.steps:
                 self._began = done
                 # What can't be copied can be looked at all the same.
@@ -157,10 +165,15 @@ class Monitor:
 
     def done(self, look: Look | None, count: int, loss: float, outputs: Any, batch: tuple[Any, ...]) -> None:
         """The weights have moved, after `count` batches, of which this is the first."""
-        self.course.losses.append(loss)
         self._at += count
-        self.course.ends(batch[1])
-        if self._collects and (look is not None or len(batch[1]) < _SMALL):
+        try:
+            self.course.step(loss)
+            self.course.ends(batch[1])
+            collects = self._collects and (look is not None or len(batch[1]) < _SMALL)
+        except Exception as error:
+            self._give_up(error)
+            return
+        if collects:
             with self._timed():
                 self._collects = self.course.collect(outputs, batch[1])
         if look is None or self._watcher is None:
@@ -176,6 +189,8 @@ class Monitor:
                 few = slice(0, max(8, min(64, _FIRST_BYTES // max(each, 1))))
                 self._batch = tuple(copy.deepcopy(take(part, few)) for part in batch)
             self.course.lr = float(getattr(self._given[2], "lr", 0.0))
+            self.course.first_lr = self.course.first_lr or self.course.lr
+            self.course.clip_norm = self._clip_norm
             self.course.decay = _decay(self._given[2])
             look.step = self._at
             self.course.add(look)
@@ -212,14 +227,13 @@ class Monitor:
         history, train, held_out = self._epoch
         self._judge("looks", layers.findings(self.course, self._given[0]))
         self._judge("losses", losses.findings(self.course, self._epochs))
-        self._examine()
         self._judge("epochs", epochs.overfitting(history, self.course))
         if held_out is not None and self._batch:
             if self._compared < _COMPARED:
                 self._compared += 1
                 self._judge("inputs", epochs.prepared(self._batch[0], train, held_out, history[-1], self.course))
             self._judge("numbered", epochs.numbered(history[-1], held_out, self.course))
-            if not self._searched and room > _LEAK * (train.examples or 0):
+            if not self._searched and room > epochs.price(train, held_out):
                 self._searched = True
                 self._judge("leak", epochs.leaked(train, held_out))
 
@@ -239,7 +253,7 @@ class Monitor:
                         kind or "not-finite",
                         "error",
                         f"{where} in step {self._at + 1}",
-                        () if kind else (f"optimizer.lr = {lr / 10:.2g}", "trainer.clip_norm = 1.0"),
+                        () if kind or not self.course.steps else _slower(lr),
                         found.layer if found is not None else "",
                         evidence={"loss": loss},
                     )
@@ -255,17 +269,21 @@ class Monitor:
                     self.course.weigh(self._given[1], search=True)
                 if self._epoch[0]:
                     self._judge_epoch(max(_LAST, self._room()))
+                self._examine()
                 if self._seen or self.course.fails:
-                    self._diagnose()
+                    self._diagnose(thorough=self.course.fails)
+            elif self._seen:
+                self._diagnose()
             self._tell(("error", "warning"))
-        self._epoch = (), None, None
+        # What is written to is not kept, nor is the data.
+        self._epoch, self._say = ((), None, None), None
         self.total += self._elapsed()
         self._begun = math.nan
 
     def _judge(self, of: str, findings: Iterable[Finding]) -> None:
         """Keep what is new, or worse than it was, and say what keeps the network from learning."""
         found = list(findings)
-        if self.course.learns:
+        if self.course.learns or of == "losses":
             # What is over, and did no lasting harm.
             for kind in self._kinds.get(of, set()) - {finding.kind for finding in found}:
                 self._seen.pop(kind, None)
@@ -273,7 +291,7 @@ class Monitor:
             self._kinds.setdefault(of, set()).add(finding.kind)
             finding.step = self._at + (of == "failed")
             before = self._seen.get(finding.kind)
-            if before is None or finding.rank < before.rank:
+            if before is None or finding.rank <= before.rank:
                 if before is not None:
                     finding.step = before.step
                 self._seen[finding.kind] = finding
@@ -281,7 +299,9 @@ class Monitor:
 
     def _alarm(self) -> None:
         if any(finding.severity == "error" for finding in self._seen.values()) and not self._said:
-            self._diagnose()
+            # Layers of one's own might be disturbed: they are looked at when training is over.
+            if self._watcher is None or not self._watcher.own:
+                self._diagnose()
             self._tell(("error",))
 
     def _diagnose(self, thorough: bool = False) -> None:
@@ -340,6 +360,18 @@ class Monitor:
                 if self._say is not None:
                     self._say(str(finding))
 
+    def _give_up(self, error: Exception) -> None:
+        """Look no more; a warning that is an error must not end a training either."""
+        self._watcher, self._next, self._collects = None, 2**62, False
+        if not self._broken:
+            self._broken = True
+            with contextlib.suppress(Warning):
+                warnings.warn(f"Trainer: the doctor gave up: {type(error).__name__}: {error}", stacklevel=3)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy begins its watch anew.
+        return vars(self) | {"_say": None, "_watcher": None, "_epoch": ((), None, None)}
+
     def _elapsed(self) -> float:
         return time.perf_counter() - self._begun if self._begun == self._begun else 0.0
 
@@ -372,12 +404,13 @@ class Monitor:
             with np.errstate(all="ignore"):
                 yield
         except Exception as error:
-            self._watcher, self._next = None, 2**62
-            if not self._broken:
-                self._broken = True
-                warnings.warn(f"Trainer: the doctor gave up: {type(error).__name__}: {error}", stacklevel=2)
+            self._give_up(error)
         finally:
             self.seconds += time.thread_time() - begun
+
+
+def _slower(lr: float) -> tuple[str, ...]:
+    return f"optimizer.lr = {lr / 10:.2g}", "trainer.clip_norm = 1.0"
 
 
 class _NotNow:
