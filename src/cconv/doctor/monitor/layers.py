@@ -21,7 +21,7 @@ DEAD = 0.6
 SATURATED, ALL_SATURATED = 0.5, 0.9
 FADED, GONE = 1e-5, 1e-8
 STRONG, OVERWHELMING = 30.0, 1000.0
-FAR, TOO_FAR, HARDLY = 0.5, 5.0, 1e-5
+FAR, TOO_FAR, HARDLY = 0.5, 5.0, 3e-5  # the first steps of what learns move some weight by 3e-4 and more
 SAME = 1e-4
 GROWN, SHRUNK = 30.0, 0.1
 
