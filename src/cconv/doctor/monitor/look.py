@@ -223,8 +223,8 @@ class Watcher:
                     # A ReLU's zeros are no end of its range, with a limit above or without.
                     seen.ends = float(np.count_nonzero(part >= high - room) / part.size)
             seen.active = float(np.count_nonzero(above) / part.size)
-            # What is never 0, as a sigmoid or softplus, is never silent.
-            if low == 0 and high != 1 and not isinstance(layer, Softplus):
+            # What is never 0, as a sigmoid or softplus, is never silent; nor is a GELU, whose slope is nowhere 0.
+            if low == 0 and high != 1 and not isinstance(layer, Softplus) and not (part < 0).any():
                 fires = above if math.isinf(high) else part > 0
                 seen.fired = np.atleast_1d(fires.reshape(len(part), part.shape[1], -1).any(2).any(0))
         return seen
