@@ -106,3 +106,30 @@ def test_where_there_is_nothing_to_repeat():
         trainer.replay()
     with pytest.raises(ValueError, match="until"):
         trainer.replay(0)
+
+
+def test_what_was_changed_meanwhile_is_told():
+    trainer = trainer_of(network())
+    trainer.fit((X, Y))
+    trainer.optimizer.lr = 0.2
+    trainer.fit((X, Y))
+    assert trainer.replay(until=20).error == ""
+    assert trainer.replay(until=30).error.startswith("from step 22 on this is not the same training")
+
+
+def test_from_the_middle_of_an_epoch(tmp_path):
+    cconv.manual_seed(0)
+    first = trainer_of(dropping())
+    path = tmp_path / "middle.safetensors"
+
+    def keep(trainer, batch, loss):
+        if batch == 7 and not trainer.epoch:
+            trainer.save_checkpoint(path)
+
+    first.callbacks.append(type("Keep", (), {"on_batch_end": staticmethod(keep)})())
+    whole = losses_of(first, (X, Y), 2)
+    other = trainer_of(dropping())
+    other.load_checkpoint(path)
+    assert losses_of(other, (X, Y), 2) == whole[7:]
+    again = other.replay(until=30)
+    assert again.error == "" and again.losses == whole[7:30] and again.looks[0].step == 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -217,10 +218,11 @@ def untouched() -> Iterator[None]:
         _set_states(before)
 
 
-def _states() -> tuple[Any, Any]:
-    return default_state(), np.random.get_state()  # noqa: NPY002
+def _states() -> tuple[Any, Any, Any]:
+    return default_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
 
 
-def _set_states(states: tuple[Any, Any]) -> None:
+def _set_states(states: tuple[Any, Any, Any]) -> None:
     set_default_state(states[0])
     np.random.set_state(states[1])  # noqa: NPY002
+    random.setstate(states[2])

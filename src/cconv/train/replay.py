@@ -112,7 +112,18 @@ def replay(trainer: Trainer, begun: Begun | None, until: int | None, checkpoint:
             start = "the start"
         if twin.steps >= until:
             raise ValueError(f"{where}: {start} is of {twin.steps} batches, at or after step {until}")
-        return _gone_through(twin, begun.source, until, start)
+        at = twin.steps - begun.steps
+        again = _gone_through(twin, begun.source, until, start)
+    then: Any = trainer.monitor
+    if trainer.accumulate == 1 and not again.error:
+        pairs = zip(again.losses, then.course.losses[at:], strict=False)
+        other = next((i for i, (now, before) in enumerate(pairs) if now != before), None)
+        if other is not None:
+            again.error = (
+                f"from step {at + other + 1} on this is not the same training: between calls of fit, or by a callback, "
+                "something was changed"
+            )
+    return again
 
 
 def _gone_through(twin: Trainer, source: Source, until: int, start: str) -> Replay:

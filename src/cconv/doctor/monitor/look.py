@@ -114,14 +114,13 @@ class Watcher:
     size : int
         How many layers it has.
     own : bool
-        Whether the user has written a layer that computes something.
+        Whether there is a layer of the user's own, of which nobody knows what a further call does.
     """
 
     def __init__(self, model: Layer, optimizer: Any):
         self._layers = model.named_layers()
         self.size = len(self._layers)
-        # Those that do something themselves, and not only call others.
-        self.own = any(not _of_cconv(layer) and len(layer.named_layers()) == 1 for _, layer in self._layers)
+        self.own = any(not _of_cconv(layer) for _, layer in self._layers)
         given = {id(parameter) for parameter in getattr(optimizer, "parameters", ())}
         self._weights = [
             (path, parameter)

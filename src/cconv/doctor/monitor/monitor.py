@@ -270,7 +270,7 @@ class Monitor:
                 if self._epoch[0]:
                     self._judge_epoch(max(_LAST, self._room()))
                 self._examine()
-                if self._seen or self.course.fails:
+                if self._seen or self.course.fails or self._room() > self._price():
                     self._diagnose(thorough=self.course.fails)
             elif self._seen:
                 self._diagnose()
