@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..findings import Finding
+from ..trace import NotFinite
 from .course import SOMETHING, Course
 
 _LONG_EPOCHS, _LONG_STEPS = 3, 500  # after which a loss that stays where it was is no plateau of the start
@@ -34,6 +35,20 @@ def _cures(course: Course) -> tuple[str, ...]:
 
 
 _ADAM = "optimizer = optim.Adam(model.parameters(), lr=1e-3)"
+
+
+def broken(found: NotFinite | None, loss: float, step: int, lr: float, first: bool) -> Finding:
+    """A step that met NaN or infinity; where it is the first, no step can have been too large."""
+    what = found.what if found is not None else ""
+    # Data that holds NaN is a cause of its own.
+    kind = {"input": "input-not-finite", "target": "target-not-finite"}.get(what, "not-finite")
+    if first and what in ("weight", "bias"):
+        kind = "weights-not-finite"
+    where = str(found) if found is not None else f"the loss is {loss}"
+    slower = (f"optimizer.lr = {lr / 10:.2g}", "trainer.clip_norm = 1.0")
+    cures = () if first or kind != "not-finite" else slower
+    layer = found.layer if found is not None else ""
+    return Finding(kind, "error", f"{where} in step {step}", cures, layer, evidence={"loss": loss})
 
 
 def _sorted(course: Course) -> Iterator[Finding]:

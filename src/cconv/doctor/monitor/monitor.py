@@ -25,6 +25,7 @@ from . import epochs, layers, losses
 from .again import examined
 from .course import Course
 from .look import Look, Watcher
+from .unwatched import NOT_NOW
 
 # Of the time that training takes; and what may be spent beforehand, in seconds: training of one second earns it.
 SHARE, CREDIT = 0.006, 0.014
@@ -154,8 +155,8 @@ class Monitor:
         """The context of a step's forward and backward; it gives a Look for the steps that are looked at."""
         step = self.course.steps + 1
         if step < self._next or self._watcher is None:
-            return _NOT_NOW
-        return self._watcher.watching(step) if self._affordable(step) else _NOT_NOW
+            return NOT_NOW
+        return self._watcher.watching(step) if self._affordable(step) else NOT_NOW
 
     def gradients(self, look: Look | None) -> None:
         """Gradients are there, and not used yet."""
@@ -240,25 +241,8 @@ class Monitor:
     def failed(self, found: NotFinite | None, loss: float) -> None:
         """A step met NaN or infinity, and was taken back."""
         with self._timed():
-            where = str(found) if found is not None else f"the loss is {loss}"
             lr = float(getattr(self._given[2], "lr", 0.0))
-            # Data that holds NaN is a cause of its own.
-            kind = {"input": "input-not-finite", "target": "target-not-finite"}.get(found.what if found else "")
-            if found is not None and not self.course.steps and found.what in ("weight", "bias"):
-                kind = "weights-not-finite"
-            self._judge(
-                "failed",
-                [
-                    Finding(
-                        kind or "not-finite",
-                        "error",
-                        f"{where} in step {self._at + 1}",
-                        () if kind or not self.course.steps else _slower(lr),
-                        found.layer if found is not None else "",
-                        evidence={"loss": loss},
-                    )
-                ],
-            )
+            self._judge("failed", [losses.broken(found, loss, self._at + 1, lr, first=not self.course.steps)])
 
     def end(self, whole: bool = True) -> None:
         """Training is over, or was broken off."""
@@ -407,37 +391,6 @@ class Monitor:
             self._give_up(error)
         finally:
             self.seconds += time.thread_time() - begun
-
-
-def _slower(lr: float) -> tuple[str, ...]:
-    return f"optimizer.lr = {lr / 10:.2g}", "trainer.clip_norm = 1.0"
-
-
-class _NotNow:
-    """No look at this step."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-
-_NOT_NOW = _NotNow()
-
-
-class Unwatched:
-    """In the place of a Monitor, where none is wanted."""
-
-    report = Report()
-
-    def watching(self) -> contextlib.AbstractContextManager[None]:
-        return _NOT_NOW
-
-    def begin(self, *arguments: Any, **options: Any) -> None:
-        """Nothing, as all others."""
-
-    gradients = done = end_epoch = failed = end = begin
 
 
 def _decay(optimizer: Any) -> float:
