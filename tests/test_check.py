@@ -668,3 +668,26 @@ def test_factors_of_ones_own_may_be_positive(digits):
 
     model = nn.Sequential(nn.Conv2d(1, 32, 3, rng=0), nn.ReLU(), Factors(32), nn.Flatten(), nn.Linear(1152, 10, rng=0))
     assert not len(cconv.check(model, *digits, nn.CrossEntropyLoss()))
+
+
+def test_a_relu_with_an_upper_end_is_saturated_there_alone(digits):
+    class ReLU6(nn.Layer):
+        def forward(self, x, train=True):
+            return np.clip(x, 0, 6), lambda grad, need_x=True: grad * ((x > 0) & (x < 6))
+
+    class Hardtanh(nn.Layer):
+        def forward(self, x, train=True):
+            return np.clip(x, -1, 1), lambda grad, need_x=True: grad * (np.abs(x) < 1)
+
+    def kinds(activation, bias):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32, rng=0), activation, nn.Linear(32, 10, rng=1))
+        model[1].bias.value[...] = bias
+        report = cconv.check(model, *digits, nn.CrossEntropyLoss(), seconds=0)
+        return {finding.kind for first in report for finding in (first, *first.consequences)}
+
+    for relu6 in (ReLU6(), nn.ReLU6()):
+        # Most are 0, and all units fire for some.
+        assert not {"saturated", "dead-units"} & kinds(relu6, -0.4)
+        assert "saturated" in kinds(relu6, 20)
+        assert "dead-units" in kinds(relu6, -20)
+    assert "saturated" in kinds(Hardtanh(), -20)

@@ -234,6 +234,22 @@ def bounds_of(call: Call) -> tuple[float, float] | None:
     return None if bounds == (-np.inf, np.inf) or bounds[0] > bounds[1] else bounds
 
 
+def rectifies(call: Call) -> bool:
+    """Whether an activation is 0 for all that is not positive, like a ReLU, wherever it ends above."""
+    if isinstance(call.layer, nn.ReLU):
+        return True
+    if call.layer.parameters() or call.x.shape != call.y.shape or call.x.dtype.kind != "f":
+        return False
+    try:
+        with np.errstate(all="ignore"):
+            below, at, above = (
+                type(call.layer).forward(call.layer, np.full_like(call.x[:1], v), False)[0] for v in (-1, 0, 1)
+            )
+        return bool((below == 0).all() and (at == 0).all() and (above > 0).all())
+    except Exception:
+        return False
+
+
 def _ends_of(call: Call) -> tuple[float, float] | None:
     """Two numbers that nearly all outputs are for huge inputs, whatever their size."""
     if not call.plain or not call.leaf or not call.layer.parameters() or call.y.dtype.kind != "f":

@@ -12,7 +12,21 @@ from ... import nn
 from ...data.rows import leaves
 from ..findings import Finding
 from ..watch import Call
-from .case import LINEAR, NORMS, Case, both, code, every, initialiser, listed, per_unit, redraw, rms, weighing
+from .case import (
+    LINEAR,
+    NORMS,
+    Case,
+    both,
+    code,
+    every,
+    initialiser,
+    listed,
+    per_unit,
+    rectifies,
+    redraw,
+    rms,
+    weighing,
+)
 from .targets import Targets
 
 # Shares of a layer's outputs at the ends of their range, and of its units that never fire.
@@ -107,7 +121,8 @@ def _saturated(case: Case) -> Iterator[Finding]:
             continue
         low, high = bounds
         room = _END * (high - low)
-        ends = np.logical_or(call.y < low + room, call.y > high - room)
+        # Where it is silent, like a ReLU, it does what it is for.
+        ends = call.y > high - room if rectifies(call) else (call.y < low + room) | (call.y > high - room)
         stopped = ends & np.logical_not(_passed(call))
         if stopped.mean() > SATURATED:
             found[False].append((float(stopped.mean()), call, stopped))
@@ -151,7 +166,10 @@ def _dead(case: Case) -> Iterator[Finding]:
             or isinstance(call.layer, nn.Dropout)
         ):
             continue
-        if case.range_of(call) != (0.0, math.inf) or isinstance(call.layer, nn.Softplus) or not call.x.any():
+        bounds = case.range_of(call)
+        if bounds is None or bounds[0] != 0 or not call.x.any():
+            continue
+        if isinstance(call.layer, nn.Softplus) or (math.isfinite(bounds[1]) and not rectifies(call)):
             continue
         silent = np.logical_not((per_unit(call.y) > 0).any(axis=0))
         silent = np.atleast_1d(silent)
