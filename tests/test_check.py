@@ -691,3 +691,35 @@ def test_a_relu_with_an_upper_end_is_saturated_there_alone(digits):
         assert "saturated" in kinds(relu6, 20)
         assert "dead-units" in kinds(relu6, -20)
     assert "saturated" in kinds(Hardtanh(), -20)
+
+
+def test_what_mixes_examples_is_an_error_where_it_does_not_learn(digits):
+    class Standardise(nn.Layer):
+        def forward(self, x, train=True):
+            std = x.std(0) + 1e-5
+            return (x - x.mean(0)) / std, lambda grad, need_x=True: grad / std
+
+    class Rolled(nn.Layer):
+        def forward(self, x, train=True):
+            return np.roll(x, 1, 0), lambda grad, need_x=True: np.roll(grad, -1, 0)
+
+    class Noise(nn.Layer):
+        def __init__(self):
+            self.rng = np.random.default_rng(0)
+
+        def forward(self, x, train=True):
+            keep = (2 * (self.rng.random(x.shape) > 0.5)).astype(x.dtype)
+            return x * keep, lambda grad, need_x=True: grad * keep
+
+    def found(layer):
+        model = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 32, rng=0), nn.ReLU(), nn.Linear(32, 32, rng=1), layer, nn.Linear(32, 10, rng=2)
+        )
+        report = cconv.check(model, *digits, nn.CrossEntropyLoss(), seconds=20)
+        return next(finding for finding in report if finding.kind == "examples-mixed")
+
+    assert found(Standardise()).severity == "warning"
+    assert found(Rolled()).severity == "error"
+    noise = found(Noise())
+    assert noise.severity == "warning"
+    assert "each time" in noise.cause

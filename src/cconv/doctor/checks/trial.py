@@ -43,7 +43,8 @@ def trial(
     deadline : float
         Of `time.perf_counter`.
     """
-    worried = any(finding.severity == "error" for finding in found)
+    mixed = [finding for finding in found if finding.kind == "examples-mixed"]
+    worried = bool(mixed) or any(finding.severity == "error" for finding in found)
     named = next((finding for finding in found if finding.kind == "learning-rate"), None)
     constant = best_constant(case.loss, case.logits, case.y)
     if constant is None or constant <= 1e-12 or (optimizer is None and not worried):
@@ -70,6 +71,9 @@ def trial(
         )
         named.severity = "warning" if learns else "error"
         found = [*(finding for finding in found if finding is not named), named]
+    if len(losses) > FEW and not learns:
+        for finding in mixed:
+            finding.severity = "error"
     for finding in found:
         if learns and finding.severity == "error" and finding.kind in BY_DEGREE:
             finding.severity = "warning"
