@@ -723,3 +723,25 @@ def test_what_mixes_examples_is_an_error_where_it_does_not_learn(digits):
     noise = found(Noise())
     assert noise.severity == "warning"
     assert "each time" in noise.cause
+
+
+def test_a_forgotten_flatten_is_put_where_it_is_missing(digits):
+    def trained(model):
+        report = cconv.check(model, *digits, nn.CrossEntropyLoss(), seconds=0)
+        assert [finding.kind for finding in report.errors] == ["shape-mismatch"], str(report)
+        assert all(not trial.error for trial in report.try_cures(5, report[0].cures) if trial.cures)
+        return report[0].cures[0]
+
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.MaxPool2d(2), nn.Linear(36, 10, rng=1))
+    assert trained(model) == "model.insert(3, nn.Flatten())"
+
+    class Net(nn.Layer):
+        def __init__(self):
+            self.conv, self.head = nn.Conv2d(1, 4, 3, rng=0), nn.Linear(144, 10, rng=1)
+
+        def forward(self, x, train=True):
+            y, back = self.conv.forward(x, train)
+            z, back_head = self.head.forward(y, train)
+            return z, lambda grad, need_x=True: back(back_head(grad), need_x)
+
+    assert trained(Net()) == "model.head = nn.Sequential(nn.Flatten(), model.head)"

@@ -27,6 +27,7 @@ class Mended:
         self.x = x
         self.runs = False
         self.transposed = False
+        self.again = False  # whether the model was mended, and is to be run again
 
 
 def fit(mended: Mended) -> Iterator[Finding]:
@@ -39,11 +40,13 @@ def fit(mended: Mended) -> Iterator[Finding]:
             mended.runs = True
             return
         except Exception as error:
-            before = mended.x
+            before, mended.again = mended.x, False
             finding = _mend(error, watched.failed, mended)
             yield finding
             call = watched.failed
-            if mended.x is before and not (isinstance(error, Misfit) and call is not None and _refit(call)):
+            if mended.x is not before or mended.again:
+                continue
+            if not (isinstance(error, Misfit) and call is not None and _refit(call)):
                 return
 
 
@@ -98,6 +101,8 @@ def _mend(error: Exception, call: Call | None, mended: Mended) -> Finding:
             path,
             evidence={"gets": size},
         )
+    if call is not None and call.source is not None and isinstance(error, ValueError) and "nn.Flatten()" in message:
+        return _flattened(call, mended, message)
     if array and not mended.transposed and isinstance(error, ValueError):
         again = _another_rank(x, message)
         if again is not None:
@@ -121,6 +126,25 @@ def _mend(error: Exception, call: Call | None, mended: Mended) -> Finding:
     return Finding(
         "forward-error", "error", f"{name} raises {raised}: {_tail(message)}", ("model.forward(x[:2])",), path
     )
+
+
+def _flattened(call: Call, mended: Mended, message: str) -> Finding:
+    """What another layer has made has too many dimensions: the copy flattens it."""
+    parent, _, last = call.path.rpartition(".")
+    around: Any = dict(mended.model.named_layers()).get(parent, mended.model)
+    shape = tuple(np.shape(call.x)[1:])
+    given = call.source.name if call.source is not None else "x"
+    cause = f"{given} gives {call.name} an image or a sequence {shape}, which takes rows (N, features)"
+    if isinstance(around, nn.Sequential) and last.isdigit():
+        around.insert(int(last), nn.Flatten())
+        mended.again = True
+        cure = f"{code(parent)}.insert({last}, nn.Flatten())"
+    else:
+        cure = f"{code(call.path)} = nn.Sequential(nn.Flatten(), {code(call.path)})"
+        if isinstance(around, Layer) and isinstance(vars(around).get(last), Layer):
+            setattr(around, last, nn.Sequential(nn.Flatten(), vars(around)[last]))
+            mended.again = True
+    return Finding("shape-mismatch", "error", cause, (cure,), call.path)
 
 
 def _refit(call: Call) -> bool:
