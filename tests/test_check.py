@@ -745,3 +745,37 @@ def test_a_forgotten_flatten_is_put_where_it_is_missing(digits):
             return z, lambda grad, need_x=True: back(back_head(grad), need_x)
 
     assert trained(Net()) == "model.head = nn.Sequential(nn.Flatten(), model.head)"
+
+
+def _learns(report):
+    """Whether training with the first cure runs and helps."""
+    return report.try_cures(30, report[0].cures[:1]).best is not None
+
+
+def test_rows_of_several_classes_want_another_loss(digits):
+    x, y = digits
+    rows = np.stack([y % 2 == 0, y > 4, y == 7], 1).astype(np.float32)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32, rng=0), nn.ReLU(), nn.Linear(32, 3, rng=1))
+    optimizer = optim.Adam(model.parameters(), lr=3e-3)
+    report = cconv.check(model, x, rows, nn.CrossEntropyLoss(), optimizer=optimizer)
+    assert report[0].kind == "target-range"
+    assert report[0].cures == ("loss = nn.BCEWithLogitsLoss()",)
+    trial = next(trial for trial in report.try_cures(30, report[0].cures) if trial.cures)
+    assert trial.last < trial.first
+
+
+def test_labels_with_gaps_are_numbered_anew(digits):
+    x, y = digits
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32, rng=0), nn.ReLU(), nn.Linear(32, 3, rng=1))
+    optimizer = optim.Adam(model.parameters(), lr=3e-3)
+    report = cconv.check(model, x, np.array([3, 17, 42])[y % 3], nn.CrossEntropyLoss(), optimizer=optimizer)
+    assert len(report) == 1
+    assert report[0].kind == "label-range"
+    assert report[0].cures[0] == "y = np.unique(y, return_inverse=True)[1].reshape(y.shape)"
+    assert _learns(report)
+    masks = np.where(x[:300, 0] > 0.5, 255, 0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, rng=0), nn.ReLU(), nn.Conv2d(8, 2, 1, rng=1))
+    optimizer = optim.Adam(model.parameters(), lr=1e-2)
+    report = cconv.check(model, x[:300], masks, nn.CrossEntropyLoss(), optimizer=optimizer)
+    assert report[0].kind == "label-range"
+    assert _learns(report)

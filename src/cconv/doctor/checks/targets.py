@@ -106,12 +106,13 @@ def _labels(case: Case, targets: Targets) -> Iterator[Finding]:
         else:
             sums = y.astype(np.float64).sum(1)
             if np.abs(sums - 1).max() > 0.01 or y.min() < 0:
+                several = bool(((y == 0) | (y == 1)).all())
                 yield Finding(
                     "target-range",
                     "error",
                     f"rows of y add up to {sums.min():.3g} to {sums.max():.3g}, and {kind} takes distributions, "
-                    "which add up to 1",
-                    ("y = y / y.sum(1, keepdims=True)",),
+                    "which add up to 1" + (": an example may be of several classes, or of none?" if several else ""),
+                    ("loss = nn.BCEWithLogitsLoss()" if several else "y = y / y.sum(1, keepdims=True)",),
                     evidence={"smallest": sums.min(), "largest": sums.max()},
                 )
         return
@@ -150,14 +151,16 @@ def _labels(case: Case, targets: Targets) -> Iterator[Finding]:
     if y.dtype.kind not in "iu":
         return
     full = targets.whole if isinstance(targets.whole, np.ndarray) and targets.whole.dtype.kind in "iu" else y
-    full = full[full != getattr(loss, "ignore_index", -100)]
+    counted = full != getattr(loss, "ignore_index", -100)
+    complete, full = bool(counted.all()), full[counted]
     low, high = (int(full.min()), int(full.max())) if full.size else (0, 0)
+    takes = f"{classes} outputs take 0 to {classes - 1}" if classes > 1 else "1 output takes 0 alone"
     evidence = {"min": low, "max": high, "outputs": classes}
     if low == 1 and high == classes:
         yield Finding(
             "labels-one-based",
             "error",
-            f"labels run from 1 to {high}, and {classes} outputs take 0 to {classes - 1}",
+            f"labels run from 1 to {high}, and {takes}",
             ("y = y - 1",),
             evidence=evidence,
         )
@@ -166,16 +169,18 @@ def _labels(case: Case, targets: Targets) -> Iterator[Finding]:
         cures: tuple[str, ...] = (
             (_wider(case, high + 1),) if low >= 0 else ("y = np.unique(y, return_inverse=True)[1]",)
         )
+        values = np.unique(full)
+        targets.sample = np.clip(y, 0, classes - 1)
+        told = ""
         if low >= 1 and high == classes:
             cures = "y = y - 1", *cures
+        elif len(values) == classes > 1 and complete:
+            told = f": {classes} different ones, with gaps between them"
+            cures = "y = np.unique(y, return_inverse=True)[1].reshape(y.shape)", *cures[: low >= 0]
+            targets.sample = np.searchsorted(values, y)
         yield Finding(
-            "label-range",
-            "error",
-            f"labels run from {low} to {high}, and {classes} outputs take 0 to {classes - 1}",
-            cures,
-            evidence=evidence,
+            "label-range", "error", f"labels run from {low} to {high}, and {takes}{told}", cures, evidence=evidence
         )
-        targets.sample = np.clip(y, 0, classes - 1)
     elif low == 1 and high == classes - 1 and classes > 2 and len(full) >= 20 * classes:
         yield Finding(
             "labels-one-based",
