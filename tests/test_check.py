@@ -779,3 +779,33 @@ def test_labels_with_gaps_are_numbered_anew(digits):
     report = cconv.check(model, x[:300], masks, nn.CrossEntropyLoss(), optimizer=optimizer)
     assert report[0].kind == "label-range"
     assert _learns(report)
+
+
+def test_little_to_gain_is_no_error(digits):
+    x, y = digits
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32, rng=0), nn.ReLU(), nn.Linear(32, 10, rng=1))
+    report = cconv.check(model, x, y, nn.CrossEntropyLoss(label_smoothing=0.95), seconds=20)
+    assert not report.errors, str(report)
+    report = cconv.check(model, x[:1], y[:1], nn.CrossEntropyLoss(), seconds=20)
+    assert not report.errors, str(report)
+
+
+def test_what_cannot_be_learned_is_told_beside_the_same_answer_for_all():
+    class Ignores(nn.Layer):
+        def __init__(self):
+            self.weight = nn.Parameter(np.zeros((1, 3), np.float32))
+
+        def forward(self, x, train=True):
+            y = np.repeat(self.weight.value, len(x), 0) + 1e-3 * x
+
+            def backward(grad, need_x=True):
+                self.weight.add_grad(grad.sum(0, keepdims=True))
+                return 1e-3 * grad
+
+            return y, backward
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((64, 3)).astype(np.float32), rng.integers(0, 3, 64)
+    report = cconv.check(Ignores(), x, y, nn.CrossEntropyLoss(label_smoothing=0.5), seconds=20)
+    found = next(finding for finding in report if finding.kind == "cannot-overfit")
+    assert "always giving the same answer would score 1." in found.cause

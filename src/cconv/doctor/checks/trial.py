@@ -65,7 +65,7 @@ def trial(
             "learning-rate",
             "warning",
             f"the first {FEW} steps with lr={lr:g} take the loss from {losses[0]:.3g} to {most:.3g}, and {len(losses)} "
-            f"to {last:.3g} ({constant:.3g} needs no look at the input)",
+            f"to {last:.3g} (always giving the same answer would score {constant:.3g})",
             (f"optimizer.lr = {lr / 100:.2g}", "clip_norm=1.0 for cconv.Trainer"),
             evidence={"start": losses[0], "most": most, "end": last, "lr": lr},
         )
