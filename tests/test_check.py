@@ -809,3 +809,15 @@ def test_what_cannot_be_learned_is_told_beside_the_same_answer_for_all():
     report = cconv.check(Ignores(), x, y, nn.CrossEntropyLoss(label_smoothing=0.5), seconds=20)
     found = next(finding for finding in report if finding.kind == "cannot-overfit")
     assert "always giving the same answer would score 1." in found.cause
+
+
+def test_weights_of_classes_that_do_not_occur(digits):
+    x, y = digits
+    with np.errstate(divide="ignore"):
+        weight = (1 / np.bincount(y % 5, minlength=10)).astype(np.float32)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32, rng=0), nn.ReLU(), nn.Linear(32, 10, rng=1))
+    optimizer = optim.Adam(model.parameters(), lr=3e-3)
+    report = cconv.check(model, x, y % 5, nn.CrossEntropyLoss(weight=weight), optimizer=optimizer)
+    assert [finding.kind for finding in report.errors] == ["not-finite"], str(report)
+    assert "weight of CrossEntropyLoss is inf for class 5 and 4 more" in report[0].cause
+    assert _learns(report), str(report.try_cures(30))

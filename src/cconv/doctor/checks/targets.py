@@ -30,6 +30,7 @@ def before_loss(case: Case, targets: Targets) -> Iterator[Finding]:
     if isinstance(case.loss, nn.MultiLoss):
         yield from _each_loss(case, targets)
         return
+    yield from wild_weights(case.loss)
     if not isinstance(y, np.ndarray) or not isinstance(logits, np.ndarray):
         return
     scanned = targets.whole if isinstance(targets.whole, np.ndarray) else y
@@ -225,6 +226,24 @@ def _weightless(loss: Any, y: np.ndarray) -> Iterator[Finding]:
             f"{share:.0%} of the examples teach nothing",
             ("loss = nn.CrossEntropyLoss()", "# ignore_index=... leaves out one label"),
             evidence={"classes": zero.size, "share": share},
+        )
+
+
+def wild_weights(loss: Any) -> Iterator[Finding]:
+    """Weights of classes that are no numbers: an example of such a class has no loss, or a gradient of NaN."""
+    for name in ("weight", "pos_weight"):
+        weight = getattr(loss, name, None)
+        if not isinstance(weight, np.ndarray) or weight.dtype.kind != "f" or np.isfinite(weight).all():
+            continue
+        bad = np.flatnonzero(np.logical_not(np.isfinite(weight)))
+        one = f"is {weight.flat[bad[0]]:g} for class {bad[0]}"
+        yield Finding(
+            "not-finite",
+            "error",
+            f"the {name} of {type(loss).__name__} {one}" + (f" and {len(bad) - 1} more" if len(bad) > 1 else "") + ": "
+            "1 / 0, of a class that does not occur?",
+            (f"loss.{name} = np.where(np.isfinite(loss.{name}), loss.{name}, 1).astype(loss.{name}.dtype)",),
+            evidence={"classes": len(bad), "first": bad[0]},
         )
 
 
