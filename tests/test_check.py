@@ -747,9 +747,9 @@ def test_a_forgotten_flatten_is_put_where_it_is_missing(digits):
     assert trained(Net()) == "model.head = nn.Sequential(nn.Flatten(), model.head)"
 
 
-def _learns(report):
+def _learns(report, steps=30):
     """Whether training with the first cure runs and helps."""
-    return report.try_cures(30, report[0].cures[:1]).best is not None
+    return report.try_cures(steps, report[0].cures[:1]).best is not None
 
 
 def test_rows_of_several_classes_want_another_loss(digits):
@@ -821,3 +821,62 @@ def test_weights_of_classes_that_do_not_occur(digits):
     assert [finding.kind for finding in report.errors] == ["not-finite"], str(report)
     assert "weight of CrossEntropyLoss is inf for class 5 and 4 more" in report[0].cause
     assert _learns(report), str(report.try_cures(30))
+
+
+def test_cures_are_told_as_one_would_write_them(digits):
+    x, y = digits
+    one = nn.Sequential(nn.Flatten(), nn.Linear(64, 1, rng=0))
+    signs = np.where(y > 4, 1, -1).astype(np.float32)[:, None]
+    assert cconv.check(one, x, signs, nn.BCEWithLogitsLoss(), seconds=0)[0].cures[0] == "y = (y + 1) / 2"
+    high = np.where(y > 4, 255, 0).astype(np.float32)[:, None]
+    assert cconv.check(one, x, high, nn.BCEWithLogitsLoss(), seconds=0)[0].cures[0] == "y = y / 255"
+    ten = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, rng=0))
+    report = cconv.check(ten, x, y, nn.CrossEntropyLoss(ignore_index=0), seconds=20)
+    assert not len(report), str(report)
+    assert "1 output takes 0 alone" in cconv.check(one, x, y, nn.CrossEntropyLoss(), seconds=0)[0].cause
+    assert "1 of 1 example," in cconv.check(ten, x[:1], y[:1], nn.CrossEntropyLoss(), seconds=0).subject
+
+
+def test_a_mask_with_a_channel(digits):
+    x, _ = digits
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, rng=0), nn.ReLU(), nn.Conv2d(8, 2, 1, rng=1))
+    optimizer = optim.Adam(model.parameters(), lr=1e-2)
+    report = cconv.check(model, x[:300], (x[:300] > 0.5).astype(int), nn.CrossEntropyLoss(), optimizer=optimizer)
+    assert [finding.kind for finding in report] == ["label-shape"], str(report)
+    assert report[0].cures == ("y = y[:, 0]",)
+    assert _learns(report)
+
+
+def test_sequences_with_their_channels_last():
+    x = np.random.default_rng(0).standard_normal((300, 64, 3)).astype(np.float32)
+    y = (x[:, :, 0].mean(1) > 0).astype(int)
+    model = nn.Sequential(
+        nn.Conv1d(3, 8, 5, rng=0), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 2, rng=1)
+    )
+    report = cconv.check(model, x, y, nn.CrossEntropyLoss(), optimizer=optim.Adam(model.parameters(), lr=1e-2))
+    assert [finding.kind for finding in report] == ["input-layout"], str(report)
+    assert report[0].cures == ("x = x.transpose(0, 2, 1)",)
+    assert _learns(report)
+
+
+def test_rates_of_several_groups(digits):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32, rng=0), nn.ReLU(), nn.Linear(32, 10, rng=1))
+    parameters = model.parameters()
+    optimizer = optim.SGD([{"params": parameters[:2], "lr": 0.0}, {"params": parameters[2:], "lr": 1e-6}], lr=0.1)
+    report = cconv.check(model, *digits, nn.CrossEntropyLoss(), optimizer=optimizer)
+    assert report[0].kind == "learning-rate"
+    assert "lr=1e-06" in report[0].cause
+    assert _learns(report, 150)
+
+
+def test_a_backward_without_return(digits):
+    class Forgets(nn.Layer):
+        def forward(self, x, train=True):
+            def backward(grad, need_x=True):
+                grad * (x > 0)
+
+            return np.maximum(x, 0), backward
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32, rng=0), Forgets(), nn.Linear(32, 10, rng=1))
+    report = cconv.check(model, *digits, nn.CrossEntropyLoss())
+    assert report[0].cause == "backward of Forgets '2' returned None: it has no return?"

@@ -21,7 +21,7 @@ from .experiment import Experiment, Shuffled, untouched
 from .findings import Finding, Report
 from .folding import folded
 from .kinds import BY_DEGREE
-from .watch import Watched
+from .watch import Call, Watched
 
 _KEPT = 2**26  # numbers of all activations together
 _LEAST = 16  # examples, however large the network
@@ -98,7 +98,7 @@ def check(
     with untouched():
         looked, found = _look(start.model, start.loss, start.optimizer, x, y, count, examples, begun, seconds)
     took = time.perf_counter() - begun
-    subject = f"check of {type(model).__name__} ({looked} of {count} examples, {took:.1f} s)"
+    subject = f"check of {type(model).__name__} ({looked} of {count} example{'' if count == 1 else 's'}, {took:.1f} s)"
     return Report(folded(found), subject, start)
 
 
@@ -196,14 +196,25 @@ def _step(case: Case, goals: targets.Targets) -> Iterable[Finding]:
                 None,
             )
             name = call.name if call is not None else type(model).__name__
+            none = call is not None and _gives_none(call)
             yield Finding(
                 "forward-error",
                 "error",
-                f"backward of {name} raises {type(error).__name__}: {message}",
+                f"backward of {name} returned None: it has no return?"
+                if none
+                else f"backward of {name} raises {type(error).__name__}: {message}",
                 ("y, backward = model.forward(x[:2]); backward(y)",),
                 call.path if call is not None else "",
             )
             case.grad = None
+
+
+def _gives_none(call: Call) -> bool:
+    """Whether backward returns nothing, at which the layer before raises."""
+    try:
+        return pair_of(call.layer, call.layer.forward(call.x))[1](call.grad_y) is None
+    except Exception:
+        return False
 
 
 def _after(case: Case, goals: targets.Targets, optimizer: Any, deadline: float) -> Iterable[Finding]:

@@ -86,6 +86,16 @@ def _mend(error: Exception, call: Call | None, mended: Mended) -> Finding:
             path,
             evidence={"channels": x.shape[3]},
         )
+    if given and array and not mended.transposed and x.ndim == 3 and "NLC" in message:
+        mended.x, mended.transposed = np.ascontiguousarray(x.transpose(0, 2, 1)), True
+        return Finding(
+            "input-layout",
+            "error",
+            f"x {x.shape} has its channels last (N, L, C): {name} takes (N, C, L)",
+            ("x = x.transpose(0, 2, 1)",),
+            path,
+            evidence={"channels": x.shape[2]},
+        )
     if isinstance(error, Misfit):
         _, rule, size, x_shape, fix = error.args
         constructor = fix.removeprefix("use ")

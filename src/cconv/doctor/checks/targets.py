@@ -117,6 +117,13 @@ def _labels(case: Case, targets: Targets) -> Iterator[Finding]:
                     evidence={"smallest": sums.min(), "largest": sums.max()},
                 )
         return
+    if y.ndim == logits.ndim > 2 and y.shape[1] == 1:
+        shown = "(N, ...)" if y.ndim == 3 else "(N, H, W)"
+        cause = f"y {y.shape} has a channel, and {kind} takes labels {shown}"
+        yield Finding("label-shape", "error", cause, ("y = y[:, 0]",))
+        targets.sample = y = y[:, 0]
+        if isinstance(targets.whole, np.ndarray):
+            targets.whole = targets.whole[:, 0]
     if y.ndim == 2 and logits.ndim == 2 and y.shape[1] > 1:
         wide = y.shape[1]
         yield Finding(
@@ -162,10 +169,10 @@ def _labels(case: Case, targets: Targets) -> Iterator[Finding]:
             "labels-one-based",
             "error",
             f"labels run from 1 to {high}, and {takes}",
-            ("y = y - 1",),
+            ("y = y - 1" if complete else f"y = y - 1; loss.ignore_index = {loss.ignore_index - 1}",),
             evidence=evidence,
         )
-        targets.sample = y - 1
+        targets.sample = np.where(y >= 1, y - 1, y)
     elif low < 0 or high >= classes:
         cures: tuple[str, ...] = (
             (_wider(case, high + 1),) if low >= 0 else ("y = np.unique(y, return_inverse=True)[1]",)
@@ -182,7 +189,7 @@ def _labels(case: Case, targets: Targets) -> Iterator[Finding]:
         yield Finding(
             "label-range", "error", f"labels run from {low} to {high}, and {takes}{told}", cures, evidence=evidence
         )
-    elif low == 1 and high == classes - 1 and classes > 2 and len(full) >= 20 * classes:
+    elif low == 1 and high == classes - 1 and classes > 2 and complete and len(full) >= 20 * classes:
         yield Finding(
             "labels-one-based",
             "note",
@@ -302,9 +309,9 @@ def _reach(case: Case, y: np.ndarray) -> Iterator[Finding]:
         who = last.name if last is not None and not isinstance(case.loss, nn.BCELoss) else kind
         cures: tuple[str, ...] = (one_hot,) if labels else ()
         if not labels and last is not None and not isinstance(case.loss, nn.BCELoss):
-            cures = f"y = (y - {y.min():.4g}) / {y.max() - y.min():.4g}", without(last)
+            cures = _rescaled(y), without(last)
         elif not labels:
-            cures = (f"y = (y - {y.min():.4g}) / {max(y.max() - y.min(), 1e-30):.4g}",)
+            cures = (_rescaled(y),)
         digits = ": digits where one-hot rows are due" if labels and (repeated or wide == 1) else ""
         yield Finding(
             "target-range",
@@ -341,6 +348,13 @@ def _reach(case: Case, y: np.ndarray) -> Iterator[Finding]:
             ("mean, std = y.mean(0), y.std(0); y = (y - mean) / std   # and back: model(x) * std + mean",),
             evidence={"rms": size},
         )
+
+
+def _rescaled(y: np.ndarray) -> str:
+    """Code that takes targets to 0 to 1."""
+    low, width = float(y.min()), float(max(y.max() - y.min(), 1e-30))
+    moved = f"(y {'+' if low < 0 else '-'} {abs(low):.4g})" if low else "y"
+    return f"y = {moved} / {width:.4g}" if f"{width:.4g}" != "1" else f"y = {moved.strip('()')}"
 
 
 def _bounds(case: Case) -> tuple[float, float]:

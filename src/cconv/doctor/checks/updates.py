@@ -61,8 +61,11 @@ def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
     if not ratios:
         return
     path, ratio = max(ratios.items(), key=lambda item: item[1])
-    lr = optimizer.lr
-    momentum = max((float(group.get("momentum", 0)) for group in getattr(optimizer, "param_groups", ())), default=0)
+    groups = getattr(optimizer, "param_groups", ())
+    lr, change = optimizer.lr, "optimizer.lr = {:g}"
+    if len({group.get("lr") for group in groups}) > 1:
+        lr, change = max(group["lr"] for group in groups), "for group in optimizer.param_groups: group['lr'] = {:g}"
+    momentum = max((float(group.get("momentum", 0)) for group in groups), default=0)
     if momentum >= 1:
         yield Finding(
             "learning-rate",
@@ -80,7 +83,7 @@ def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
             "error" if ratio > TOO_FAR else "warning",
             f"the first step moves {path} by {ratio:.2g} of its size, with lr={lr:g}: about 0.001 to 0.01 is usual",
             # Momentum and curvature ask for less than the first step shows.
-            (f"optimizer.lr = {better:g}", f"optimizer.lr = {better / 10:g}"),
+            (change.format(better), change.format(better / 10)),
             path.rpartition(".")[0],
             evidence=told,
         )
@@ -91,7 +94,7 @@ def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
             "warning",
             f"the first step moves no weight by more than {ratio:.1g} of its size, with lr={lr:g}: about 0.001 is "
             "usual",
-            (f"optimizer.lr = {better:g}",),
+            (change.format(better),),
             path.rpartition(".")[0],
             evidence=told,
         )
@@ -100,7 +103,7 @@ def first_step(case: Case, optimizer: Any) -> Iterator[Finding]:
             "learning-rate",
             "warning",
             f"the first step moves no weight, with lr={lr:g}",
-            ("optimizer.lr = 1e-3",),
+            (change.format(1e-3),),
             evidence=told,
         )
 
