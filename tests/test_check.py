@@ -880,3 +880,16 @@ def test_a_backward_without_return(digits):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32, rng=0), Forgets(), nn.Linear(32, 10, rng=1))
     report = cconv.check(model, *digits, nn.CrossEntropyLoss())
     assert report[0].cause == "backward of Forgets '2' returned None: it has no return?"
+
+
+def test_x_and_y_are_two_arguments(digits):
+    x, y = digits
+    model, loss = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, rng=0)), nn.CrossEntropyLoss()
+    with pytest.raises(TypeError, match=r"got a Dataset: write check\(model, dataset\.x, dataset\.y, loss\)"):
+        cconv.check(model, data.Dataset(x, y), None, loss)
+    with pytest.raises(TypeError, match=r"got None: write check\(model, pair\[0\], pair\[1\], loss\)"):
+        cconv.check(model, (x, y), None, loss)
+    with pytest.raises(TypeError, match=r"got None: write check\(model, x, y, loss\)"):
+        cconv.check(model, x, None, loss)
+    with pytest.raises(TypeError, match="got a Loader: write x, y = next"):
+        cconv.check(model, data.Loader((x, y), 64), None, loss)

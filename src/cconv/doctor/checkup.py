@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ import numpy as np
 from .._checks import number
 from .._random import generator
 from .._shapes import whole
-from ..data.rows import as_arrays, leaves, same_length, take
+from ..data.dataset import Dataset
+from ..data.rows import Rows, as_arrays, leaves, same_length, take
 from ..nn.layer import Layer, pair_of
 from .checks import ending, inputs, overfit, shapes, signal, structure, targets, trial, updates, weights
 from .checks.case import Case
@@ -67,7 +68,7 @@ def check(
     Raises
     ------
     TypeError
-        If model or loss is none.
+        If model or loss is none, or x and y are not apart.
     ValueError
         If x and y are empty, or differ in length.
 
@@ -83,6 +84,7 @@ def check(
     if isinstance(loss, type) or not hasattr(loss, "forward"):
         hint = f": write {loss.__name__}()" if isinstance(loss, type) else ""
         raise TypeError(f"{where}: loss must have forward(logits, target), got {loss!r}{hint}")
+    _apart(where, x, y)
     seconds = number(where, "seconds", seconds, 0)
     examples = whole(where, "examples", examples, 2)
     x, y = as_arrays(x), as_arrays(y)
@@ -100,6 +102,22 @@ def check(
     took = time.perf_counter() - begun
     subject = f"check of {type(model).__name__} ({looked} of {count} example{'' if count == 1 else 's'}, {took:.1f} s)"
     return Report(folded(found), subject, start)
+
+
+def _apart(where: str, x: Any, y: Any) -> None:
+    """Inputs and targets are two arguments, of arrays."""
+    kind = type(x).__name__
+    if isinstance(x, Dataset):
+        raise TypeError(f"{where}: x must be an array, got a Dataset: write check(model, dataset.x, dataset.y, loss)")
+    arrays = isinstance(x, (np.ndarray, Rows, Sequence, Mapping)) or hasattr(x, "__array__")
+    if not arrays and isinstance(x, Iterable):
+        raise TypeError(
+            f"{where}: x must be an array, got a {kind}: write x, y = next(iter(batches)); check(model, x, y, loss)"
+        )
+    if y is None:
+        pair = isinstance(x, (tuple, list)) and len(x) == 2
+        hint = "check(model, pair[0], pair[1], loss)" if pair else "check(model, x, y, loss)"
+        raise TypeError(f"{where}: y must be the targets of x, got None: write {hint}")
 
 
 def first_look(model: Layer, loss: Any, optimizer: Any, x: Any, y: Any, seconds: float = 0.0) -> list[Finding]:
