@@ -893,3 +893,15 @@ def test_x_and_y_are_two_arguments(digits):
         cconv.check(model, x, None, loss)
     with pytest.raises(TypeError, match="got a Loader: write x, y = next"):
         cconv.check(model, data.Loader((x, y), 64), None, loss)
+
+
+def test_small_inputs_and_sparse_ones(digits):
+    x, y = digits
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32, rng=0), nn.ReLU(), nn.Linear(32, 10, rng=1))
+    for by in (16, 255):
+        report = cconv.check(model, x / by, y, nn.CrossEntropyLoss(), optimizer=optim.SGD(model.parameters(), lr=0.05))
+        assert "input-scale" in {finding.kind for finding in report}, str(report)
+    words = np.eye(2000, dtype=np.float32)[np.random.default_rng(0).integers(0, 2000, 500)]
+    model = nn.Sequential(nn.Linear(2000, 32, rng=0), nn.ReLU(), nn.Linear(32, 2, rng=1))
+    report = cconv.check(model, words, (words[:, :1000].sum(1) > 0).astype(int), nn.CrossEntropyLoss())
+    assert "input-scale" not in {finding.kind for finding in report}, str(report)

@@ -13,7 +13,7 @@ from .case import NORMS, Case, assigned, input_of, rms
 
 _CHECKED_WHOLE = 2**29  # bytes
 
-LARGE, SMALL = 5.0, 0.03
+LARGE, SMALL = 5.0, 0.05
 _IMAGES = (1, 3, 4)
 _STANDARD = "({0} - {0}.mean()) / {0}.std()"
 _FINITE = ("keep = np.isfinite(x).reshape(len(x), -1).all(1); x, y = x[keep], y[keep]",)
@@ -87,7 +87,7 @@ def scaled(case: Case) -> Iterator[Finding]:
             path,
             evidence=evidence,
         )
-    elif 0 < size < SMALL:
+    elif 0 < _but_zeros(x) < SMALL:
         divided = low >= 0 and 0 < high < 2 / 255
         cause = ": they were divided by 255 twice?" if divided else ""
         cure = assigned(name, "{} * 255" if divided else f"{{}} / {_digits(size)}")
@@ -121,6 +121,12 @@ def scaled(case: Case) -> Iterator[Finding]:
                 path,
                 evidence={"smallest": spread.min(), "median": np.median(spread), "largest": spread.max()},
             )
+
+
+def _but_zeros(x: np.ndarray) -> float:
+    """The size of what is not zero: that of a few ones among many zeros is 1."""
+    some = np.count_nonzero(x)
+    return rms(x) * float(np.sqrt(x.size / some)) if some else 0.0
 
 
 def _smaller(name: str, low: float, high: float) -> tuple[str, ...]:
