@@ -53,7 +53,14 @@ HEALED = {
         "x = x.transpose(0, 3, 1, 2)",
     ),
     "y": (lambda s: cases._y(s, lambda y: y + 1), "y = y - 1"),
-    "y and its width": (lambda s: cases._y(s, lambda y: 3 * y), "model[3] = nn.Linear(32, 28)"),
+    "y with gaps": (
+        lambda s: cases._y(s, lambda y: 3 * y),
+        "y = np.unique(y, return_inverse=True)[1].reshape(y.shape)",
+    ),
+    "y and its width": (
+        lambda s: cases._y(s, lambda y: 3 * y + (y == 9) * (np.arange(len(y)) % 2)),
+        "model[3] = nn.Linear(32, 29)",
+    ),
     "rows": (
         lambda s: cases._x(s, cases._with_nan),
         ("x = np.nan_to_num(x)", "keep = np.isfinite(x).reshape(len(x), -1).all(1); x, y = x[keep], y[keep]"),

@@ -197,7 +197,8 @@ def mixing(case: Case) -> Iterator[Finding]:
         yield Finding(
             "examples-mixed",
             "warning",
-            f"the output for an example changes by {gap:.2g} with the examples beside it: a reshape that mixes them?",
+            f"the output for an example changes by {gap:.2g} with the examples beside it: a reshape that mixes them, "
+            "or a mean over them?",
             ("reshape with x.reshape(len(x), -1), and normalise over axes 1 and up",),
             evidence={"change": gap, "size": size},
         )
