@@ -379,3 +379,13 @@ def test_a_schedule_that_ends_too_early_is_named():
     trainer = trainer_of(model, lambda p: optimizer, schedule=schedule, schedule_interval="step")
     trainer.fit((X, Y), 3)
     assert trainer.report[0].kind == "learning-rate" and "a schedule that is stepped too often" in str(trainer.report)
+
+
+def test_what_a_guess_costs_is_known_of_all_small_batches(monkeypatch):
+    monkeypatch.setattr("cconv.doctor.monitor.monitor.CREDIT", 1e-9)
+    monkeypatch.setattr("cconv.doctor.monitor.monitor.SHARE", 1e-9)
+    cconv.manual_seed(0)
+    trainer = trainer_of(network())
+    trainer.fit((X[ORDER], Y[ORDER]), 1, 4)
+    assert trainer.monitor.looks == 1
+    assert trainer.monitor.course.constant == pytest.approx(np.log(4), rel=0.02)

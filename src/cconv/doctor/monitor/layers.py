@@ -219,7 +219,8 @@ def _steps(course: Course) -> Iterator[Finding]:
         )
     elif course.fails:
         path, ratio = max(((p, max(v)) for p, v in ratios.items()), key=lambda item: item[1])
-        if 0 <= ratio < HARDLY:
+        # Where nothing moves at all it is the gradient, and not the rate, that is wrong; unless that is 0.
+        if 0 < ratio < HARDLY or not lr:
             better = float(f"{lr * 1e-3 / ratio:.0e}") if ratio else 1e-3
             clipped = course.clip_norm is not None
             also = f" and clip_norm={course.clip_norm:g}" if clipped else ""

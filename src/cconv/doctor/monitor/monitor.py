@@ -226,6 +226,7 @@ class Monitor:
     def _judge_epoch(self, room: float) -> None:
         """What can be said at the end of an epoch, in so many seconds."""
         history, train, held_out = self._epoch
+        self.course.weigh(self._given[1])
         self._judge("looks", layers.findings(self.course, self._given[0]))
         self._judge("losses", losses.findings(self.course, self._epochs))
         self._judge("epochs", epochs.overfitting(history, self.course))
