@@ -157,6 +157,11 @@ def input_of(case: Case, call: Call) -> str:
     return next((name for name, array in leaves(case.x, "x") if array is call.x), "x")
 
 
+def is_own(part: Any) -> bool:
+    """Whether a layer or a loss is the user's, and not cconv's."""
+    return not type(part).__module__.startswith("cconv.")
+
+
 def rms(array: Any) -> float:
     """The root of the mean square, in float64."""
     array = np.asarray(array)
@@ -254,7 +259,7 @@ def _ends_of(call: Call) -> tuple[float, float] | None:
     """Two numbers that nearly all outputs are for huge inputs, whatever their size."""
     if not call.plain or not call.leaf or not call.layer.parameters() or call.y.dtype.kind != "f":
         return None
-    if type(call.layer).__module__.startswith("cconv."):
+    if not is_own(call.layer):
         return None
     try:
         with np.errstate(all="ignore"):

@@ -20,6 +20,7 @@ from .case import (
     code,
     every,
     initialiser,
+    is_own,
     listed,
     per_unit,
     rectifies,
@@ -33,7 +34,7 @@ from .targets import Targets
 SATURATED, ALL_SATURATED = 0.5, 0.9
 DEAD, ALL_DEAD = 0.6, 1.0
 # How much of an activation's range its end is: a sigmoid's beyond +-5, a tanh's beyond +-2.5.
-_END = 0.0067
+END = 0.0067
 # A gradient that comes through, over what goes in: a sigmoid's is at most 0.25.
 THROUGH = 0.1
 # The smallest gradient of a layer over the largest, per weight.
@@ -95,7 +96,7 @@ def _zeros_from(case: Case) -> Iterator[Finding]:
             or call.grad_x.any()
         ):
             continue
-        own = not type(call.layer).__module__.startswith("cconv.")
+        own = is_own(call.layer)
         # Zeros out of a dead or flat activation are its input's doing.
         varies = bool((call.y != call.y[:1]).any()) if len(call.y) > 1 else True
         before = case.watched.leaves[: case.watched.leaves.index(call)]
@@ -120,7 +121,7 @@ def _saturated(case: Case) -> Iterator[Finding]:
         if bounds is None or not np.isfinite(bounds).all() or isinstance(call.layer, nn.Softmax):
             continue
         low, high = bounds
-        room = _END * (high - low)
+        room = END * (high - low)
         # Where it is silent, like a ReLU, it does what it is for.
         ends = call.y > high - room if rectifies(call) else (call.y < low + room) | (call.y > high - room)
         stopped = ends & np.logical_not(_passed(call))
@@ -228,7 +229,7 @@ def _constant(case: Case) -> Iterator[Finding]:
     logits = case.logits
     for call in case.watched.leaves:
         # An activation at the end of its range is another matter.
-        own = not type(call.layer).__module__.startswith("cconv.")
+        own = is_own(call.layer)
         if own and call.plain and len(call.y) > 3 and _loses(call) and case.range_of(call) is None:
             yield Finding(
                 "input-ignored",
@@ -313,7 +314,7 @@ def _gradients(case: Case) -> Iterator[Finding]:
     sizes = _sizes(case)
     sized = [(call, size) for call, size in sizes if math.isfinite(size)]
     if not any(np.any(grad) for _, grad in leaves(case.grad)):
-        if case.value and math.isfinite(case.value) and not type(case.loss).__module__.startswith("cconv."):
+        if case.value and math.isfinite(case.value) and is_own(case.loss):
             yield Finding(
                 "zero-gradient",
                 "error",

@@ -12,7 +12,7 @@ from ...data.rows import take
 from ...nn.layer import Parameter, pair_of
 from ..findings import Finding
 from ..watch import Call
-from .case import LINEAR, NORMS, PASSING, Case, code, every, listed
+from .case import LINEAR, NORMS, PASSING, Case, code, every, is_own, listed
 
 # A relative error of a gradient in float64 (CS231n).
 WRONG = 1e-4
@@ -213,7 +213,7 @@ def of_ones_own(case: Case, left: Callable[[], float]) -> Iterator[Finding]:
     wrong: dict[tuple[type, str, str, str], list[Call]] = {}
     for call in case.watched.calls:
         layer = call.layer
-        if id(layer) in seen or type(layer).__module__.startswith("cconv."):
+        if id(layer) in seen or not is_own(layer):
             continue
         seen.add(id(layer))
         for name, value in vars(layer).items():
@@ -228,7 +228,7 @@ def of_ones_own(case: Case, left: Callable[[], float]) -> Iterator[Finding]:
         if call.leaf and call.plain and left() > 0:
             wrong.setdefault((type(layer), *_checked(call.layer, call.x[:2])), []).append(call)
     loss = case.loss
-    if not type(loss).__module__.startswith("cconv.") and isinstance(case.logits, np.ndarray) and left() > 0:
+    if is_own(loss) and isinstance(case.logits, np.ndarray) and left() > 0:
         few = slice(0, 4)
         severity, told, slip = _checked(_AsLoss(loss), case.logits[few], take(case.y, few))
         if told:

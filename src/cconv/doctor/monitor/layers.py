@@ -11,16 +11,13 @@ from ... import nn
 from ...nn.layer import Layer
 from ..activity import Activity
 from ..checks.case import code
+from ..checks.signal import ALL_SATURATED, DEAD, FADED, GONE, OVERWHELMING, SATURATED, STRONG
 from ..findings import Finding
-from .course import Course
+from .course import Course, slower
 from .look import Look
 
 _AGREE = 2  # looks that must say the same
 _EXAMPLES = 64  # over which a unit must be silent to be called dead
-DEAD = 0.6
-SATURATED, ALL_SATURATED = 0.5, 0.9
-FADED, GONE = 1e-5, 1e-8
-STRONG, OVERWHELMING = 30.0, 1000.0
 FAR, TOO_FAR, HARDLY = 0.5, 5.0, 3e-5  # the first steps of what learns move some weight by 3e-4 and more
 SAME = 1e-4
 ENOUGH = 0.9  # gain with which a schedule may end
@@ -258,7 +255,7 @@ def _grown(course: Course) -> Iterator[Finding]:
         "diverging-weights",
         "error" if course.stuck else "warning",
         f"{path} has grown to {ratio:.3g} times its size (now {now:.3g}) in {course.steps} steps",
-        (f"optimizer.lr = {course.lr / 10:.2g}", "trainer.clip_norm = 1.0"),
+        slower(course.lr),
         path.rpartition(".")[0],
         evidence={"ratio": ratio, "size": now},
     )

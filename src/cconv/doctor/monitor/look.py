@@ -15,13 +15,12 @@ import numpy as np
 from ...nn import Softplus
 from ...nn._wrap import Forward, wrapped
 from ...nn.layer import Layer, pair_of
-from ..checks.case import LINEAR, bounds_of
+from ..checks.case import LINEAR, bounds_of, is_own
+from ..checks.signal import END
 from ..watch import Call
 
 _NUMBERS = 2**16  # of a layer's outputs that are looked at, in whole examples
 _SAMPLE = 2**14  # of a parameter
-# How much of an activation's range its end is: a sigmoid's beyond +-5, a tanh's beyond +-2.5.
-END = 0.0067
 
 
 @dataclass(slots=True)
@@ -87,8 +86,6 @@ class Look:
         By path: of weights of two and more axes that are trained.
     spread : float
         How much the outputs differ between examples, beside their size; NaN where that says nothing.
-    classes : (int, int) or None
-        How many classes are among the predictions and among the labels.
     labels : array or None
         How often each label occurs.
     """
@@ -97,7 +94,6 @@ class Look:
     layers: dict[str, Seen] = field(default_factory=dict)
     weights: dict[str, Moved] = field(default_factory=dict)
     spread: float = math.nan
-    classes: tuple[int, int] | None = None
     labels: np.ndarray | None = None
 
 
@@ -120,7 +116,7 @@ class Watcher:
     def __init__(self, model: Layer, optimizer: Any):
         self._layers = model.named_layers()
         self.size = len(self._layers)
-        self.own = any(not _of_cconv(layer) for _, layer in self._layers)
+        self.own = any(is_own(layer) for _, layer in self._layers)
         given = {id(parameter) for parameter in getattr(optimizer, "parameters", ())}
         self._weights = [
             (path, parameter)
@@ -241,7 +237,6 @@ class Watcher:
                 y = y.argmax(1)
             if y.ndim == 1 and y.dtype.kind in "iu" and y.size and y.min() >= 0 and y.max() < outputs.shape[1]:
                 look.labels = np.bincount(y, minlength=outputs.shape[1])
-                look.classes = int(np.count_nonzero(np.bincount(outputs.argmax(1)))), int(np.count_nonzero(look.labels))
 
 
 def _bounds(layer: Layer, x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
@@ -249,7 +244,7 @@ def _bounds(layer: Layer, x: np.ndarray, y: np.ndarray) -> tuple[float, float] |
 
     One's own activation is known by what it made of x: calling it once more might disturb it.
     """
-    if _of_cconv(layer):
+    if not is_own(layer):
         call = Call("", layer, x, None)
         call.y = y
         return bounds_of(call)
@@ -260,10 +255,6 @@ def _bounds(layer: Layer, x: np.ndarray, y: np.ndarray) -> tuple[float, float] |
             return bounds
     below = x < 0
     return (0.0, math.inf) if below.any() and not y[below].any() and y.min() == 0 else None
-
-
-def _of_cconv(layer: Layer) -> bool:
-    return type(layer).__module__.startswith("cconv.")
 
 
 def _rows(array: np.ndarray) -> np.ndarray:

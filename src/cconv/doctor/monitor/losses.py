@@ -9,7 +9,7 @@ import numpy as np
 
 from ..findings import Finding
 from ..trace import NotFinite
-from .course import SOMETHING, Course
+from .course import SOMETHING, Course, slower
 
 _LONG_EPOCHS, _LONG_STEPS = 3, 500  # after which a loss that stays where it was is no plateau of the start
 _RISEN = 3.0  # times the best constant's loss
@@ -45,8 +45,7 @@ def broken(found: NotFinite | None, loss: float, step: int, lr: float, first: bo
     if first and what in ("weight", "bias"):
         kind = "weights-not-finite"
     where = str(found) if found is not None else f"the loss is {loss}"
-    slower = (f"optimizer.lr = {lr / 10:.2g}", "trainer.clip_norm = 1.0")
-    cures = () if first or kind != "not-finite" else slower
+    cures = () if first or kind != "not-finite" else slower(lr)
     layer = found.layer if found is not None else ""
     return Finding(kind, "error", f"{where} in step {step}", cures, layer, evidence={"loss": loss})
 
@@ -76,7 +75,7 @@ def _not_finite(course: Course) -> Iterator[Finding]:
             "not-finite",
             "error",
             f"the loss is {course.losses[-1]}, and was not finite first in step {first}",
-            (f"optimizer.lr = {course.lr / 10:.2g}", "trainer.clip_norm = 1.0"),
+            slower(course.lr),
             evidence={"first": first},
         )
 
@@ -94,7 +93,7 @@ def _diverging(course: Course) -> Iterator[Finding]:
             "diverging-loss",
             "error",
             f"the loss has risen {told} (that of a guess is {course.constant:.3g})",
-            (f"optimizer.lr = {course.lr / 10:.2g}", "trainer.clip_norm = 1.0"),
+            slower(course.lr),
             evidence={"start": start, "now": now, "constant": course.constant},
         )
 
@@ -115,7 +114,7 @@ def _oscillating(course: Course, epochs: float) -> Iterator[Finding]:
             "warning",
             f"the loss jumps: in {jumps:.0%} of the last {together * len(last)} steps it was over "
             f"{2 * course.constant:.3g}, twice that of a guess, with a median of {np.median(last):.3g}",
-            (f"optimizer.lr = {course.lr / 10:.2g}", "trainer.clip_norm = 1.0"),
+            slower(course.lr),
             evidence={"jumps": jumps, "median": float(np.median(last))},
         )
 
